@@ -1,0 +1,1 @@
+"""Metrics, intervals, thresholds and curves: numpy and scikit-learn only."""

@@ -1,0 +1,1 @@
+"""The failures, shown: selection, Grad-CAM, sheets and the report."""

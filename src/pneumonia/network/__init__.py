@@ -1,0 +1,1 @@
+"""The network: how it is built, kept in a file and applied."""

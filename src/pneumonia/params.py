@@ -1,0 +1,291 @@
+"""The schema of params.yaml: every key, its type and its range; unknown keys are refused."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from pneumonia.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(ge=1)]
+Range = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: strict types, no unknown keys, not to be changed once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Augment(Section):
+    """Random changes of the training images; the inline comments of params.yaml say what each does."""
+
+    flip_horizontal: Fraction
+    flip_vertical: Fraction
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    translation: Annotated[float, Field(ge=0, lt=1)]
+    scale: Range
+    crop_area: Range
+    crop_ratio: Range
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+    equalise: Fraction
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> "Augment":
+        for name in ("scale", "crop_area", "crop_ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is [{low:g}, {high:g}]; the first number must not be the larger")
+        if self.crop_area[1] > 1:
+            raise ValueError(f"crop_area is {self.crop_area}; a crop keeps at most 1, the whole image")
+        return self
+
+
+class Source(Section):
+    """Where the images come from."""
+
+    name: Literal["phantom", "kermany"]
+    path: str | None
+    phantom_images: Annotated[int, Field(ge=16, le=1_000_000)]
+    phantom_seed: Seed
+
+
+class Preprocess(Section):
+    """From files to square grey images."""
+
+    size: Annotated[int, Field(ge=16, le=2048)]
+    fit: Literal["squash", "pad", "crop"]
+    max_rejected: Fraction
+
+
+class Split(Section):
+    """Who is in training, validation and test."""
+
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class Evaluate(Section):
+    """The threshold's rule and the intervals."""
+
+    threshold_rule: Literal["fixed", "youden", "sensitivity"]
+    threshold: Fraction
+    sensitivity: Annotated[float, Field(gt=0, le=1)]
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    seed: Seed
+
+
+class Gallery(Section):
+    """What the failure gallery shows, and how."""
+
+    worst: Annotated[int, Field(ge=1, le=100)]
+    borderline: Annotated[int, Field(ge=0, le=100)]
+    colormap: str
+    opacity: Fraction
+
+
+class Training(Section):
+    """The hyperparameters of training: the top-level keys of params.yaml."""
+
+    seed: Seed
+    arch: str
+    pretrained: str
+    finetune: Literal["all", "head", "head_then_all"]
+    head_epochs: PositiveCount
+    backbone_lr_factor: Annotated[float, Field(gt=0, le=1)]
+    epochs: PositiveCount
+    batch_size: PositiveCount
+    optimizer: Literal["sgd", "adam", "adamw"]
+    lr: Annotated[float, Field(gt=0, le=10)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"]
+    warmup_epochs: Count
+    plateau_patience: Count
+    gradient_clip: Annotated[float, Field(ge=0)]
+    loss: Literal["cross_entropy", "bce"]
+    pos_weight: Annotated[float, Field(gt=0)]
+    balance: Literal["none", "class_weights", "oversampling"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    normalise: Literal["data", "imagenet"]
+    augment: Augment
+    monitor: Literal["val_auroc", "val_accuracy", "val_balanced_accuracy", "val_loss"]
+    patience: Count
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    device: Literal["auto", "cpu", "gpu"]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> "Training":
+        if self.finetune == "head_then_all" and self.head_epochs >= self.epochs:
+            raise ValueError(
+                f"head_epochs is {self.head_epochs}; with finetune head_then_all it must be below epochs, "
+                f"{self.epochs}"
+            )
+        if self.schedule in ("constant", "cosine") and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}; it must be below epochs, {self.epochs}"
+            )
+        if self.pos_weight != 1 and self.loss != "bce":
+            raise ValueError(f"pos_weight is {self.pos_weight:g}; it acts with loss bce only, else keep it 1")
+        return self
+
+
+class Params(Training):
+    """The whole of params.yaml."""
+
+    source: Source
+    preprocess: Preprocess
+    split: Split
+    evaluate: Evaluate
+    gallery: Gallery
+
+    @property
+    def training(self) -> Training:
+        """The top-level keys alone."""
+        return Training(**{name: getattr(self, name) for name in Training.model_fields})
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or has a wrong key, type or value; one line for each.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run from the repository's root, or restore it from git.") from None
+    try:
+        values = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values; restore it from git.")
+    return check_params(values, str(path))
+
+
+def check_params(values: Mapping[str, Any], where: str = "params.yaml") -> Params:
+    """Check already parsed values against the schema; `where` names their file in messages.
+
+    Raises:
+        UserError: one line for each wrong key, type or value.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{where}: {_sentence(details)}" for details in error.errors()]
+        raise UserError("\n".join(lines)) from None
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """YAML 1.2 where it matters: 1e-4 is a number; and a key given twice is an error.
+
+    PyYAML reads YAML 1.1, in which a float needs a dot and 1e-05, as DVC writes it, is a string.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
+)
+
+
+def _sentence(details: ErrorDetails) -> str:
+    location = [part for part in details["loc"] if isinstance(part, str)]
+    key = ".".join(location) + "".join(f"[{part}]" for part in details["loc"] if isinstance(part, int))
+    if details["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {_nearest(location)}"
+    if details["type"] == "missing":
+        return f"the key {key!r} is missing; restore it from git (`git diff params.yaml`)."
+    if details["type"] == "value_error":
+        prefix = f"{key}." if key else ""
+        return f"{prefix}{details['ctx']['error']}."
+    value = details["input"]
+    shown = "null" if value is None else repr(value)
+    return f"{key} is {shown}; it must be {_allowed(details, location)}."
+
+
+def _nearest(location: list[str]) -> str:
+    names = list(_fields(location[:-1]))
+    # A key is often typed under a longer or older name: learning_rate, lr_rate, weightdecay.
+    matches = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
+    if not matches and location[-1].lower() in _ALIASES:
+        matches = [_ALIASES[location[-1].lower()]]
+    if matches:
+        return f"did you mean {'.'.join([*location[:-1], matches[0]])!r}?"
+    return f"allowed here: {', '.join(names)}."
+
+
+_ALIASES = {"learning_rate": "lr", "model": "arch", "architecture": "arch", "bs": "batch_size"}
+
+
+def _fields(location: list[str]) -> Mapping[str, Any]:
+    model: type[BaseModel] = Params
+    for part in location:
+        model = model.model_fields[part].annotation  # type: ignore[assignment]
+    return model.model_fields
+
+
+def _allowed(details: ErrorDetails, location: list[str]) -> str:
+    """What the schema allows at this key, in words."""
+    field = _fields(location[:-1])[location[-1]]
+    annotation, metadata = field.annotation, list(field.metadata)
+    if any(isinstance(part, int) for part in details["loc"]):
+        annotation, *metadata = get_args(get_args(annotation)[0])
+        metadata = [metadata]
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    kinds = [_KINDS[kind] for kind in (get_args(annotation) or [annotation]) if kind in _KINDS]
+    if get_origin(annotation) is list:
+        return "a list of two numbers above 0, the smaller first"
+    return " or ".join(kinds) + _bounds(metadata)
+
+
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    NoneType: "null",
+    Augment: "a section of keys",
+    Source: "a section of keys",
+    Preprocess: "a section of keys",
+    Split: "a section of keys",
+    Evaluate: "a section of keys",
+    Gallery: "a section of keys",
+}
+
+
+def _bounds(metadata: list[Any]) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = []
+    for item in metadata:
+        parts = getattr(item, "metadata", None) or [item]
+        for part in parts:
+            bounds += [f"{words[name]} {getattr(part, name):g}" for name in words if hasattr(part, name)]
+    return (", " + " and ".join(bounds)) if bounds else ""

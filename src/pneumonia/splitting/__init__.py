@@ -1,0 +1,1 @@
+"""Who is in training, validation and test; mean and standard deviation of the training split."""
