@@ -135,9 +135,7 @@ class Training(Section):
                 f"{self.epochs}"
             )
         if self.schedule in ("constant", "cosine") and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs is {self.warmup_epochs}; it must be below epochs, {self.epochs}"
-            )
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}; it must be below epochs, {self.epochs}")
         if self.pos_weight != 1 and self.loss != "bce":
             raise ValueError(f"pos_weight is {self.pos_weight:g}; it acts with loss bce only, else keep it 1")
         return self
@@ -167,7 +165,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run from the repository's root, or restore it from git.") from None
+        raise UserError(f"{path} is missing; run from the repository's root or restore the file.") from None
     try:
         values = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
     except yaml.YAMLError as error:
@@ -252,19 +250,21 @@ def _fields(location: list[str]) -> Mapping[str, Any]:
 
 
 def _allowed(details: ErrorDetails, location: list[str]) -> str:
-    """What the schema allows at this key, in words."""
+    """Say what the schema allows at this key."""
     field = _fields(location[:-1])[location[-1]]
-    annotation, metadata = field.annotation, list(field.metadata)
-    if any(isinstance(part, int) for part in details["loc"]):
-        annotation, *metadata = get_args(get_args(annotation)[0])
-        metadata = [metadata]
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(map(str, get_args(annotation)))
-    kinds = [_KINDS[kind] for kind in (get_args(annotation) or [annotation]) if kind in _KINDS]
-    if get_origin(annotation) is list:
+    kind, limits = field.annotation, list(field.metadata)
+    if len(location) < len(details["loc"]):  # inside a list
+        kind, *limits = get_args(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is list:
         return "a list of two numbers above 0, the smaller first"
-    return " or ".join(kinds) + _bounds(metadata)
+    if kind in _SECTIONS:
+        return "a section of keys"
+    return " or ".join(_KINDS[part] for part in get_args(kind) or [kind]) + _bounds(limits)
 
+
+_SECTIONS = (Augment, Source, Preprocess, Split, Evaluate, Gallery)
 
 _KINDS: dict[Any, str] = {
     int: "a whole number",
@@ -272,20 +272,13 @@ _KINDS: dict[Any, str] = {
     str: "text",
     bool: "true or false",
     NoneType: "null",
-    Augment: "a section of keys",
-    Source: "a section of keys",
-    Preprocess: "a section of keys",
-    Split: "a section of keys",
-    Evaluate: "a section of keys",
-    Gallery: "a section of keys",
 }
 
 
-def _bounds(metadata: list[Any]) -> str:
+def _bounds(limits: list[Any]) -> str:
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    bounds = []
-    for item in metadata:
-        parts = getattr(item, "metadata", None) or [item]
-        for part in parts:
-            bounds += [f"{words[name]} {getattr(part, name):g}" for name in words if hasattr(part, name)]
-    return (", " + " and ".join(bounds)) if bounds else ""
+    parts = [part for limit in limits for part in getattr(limit, "metadata", None) or [limit]]
+    bounds = [
+        f"{words[name]} {getattr(part, name):.10g}" for part in parts for name in words if hasattr(part, name)
+    ]
+    return f", {' and '.join(bounds)}" if bounds else ""

@@ -1,0 +1,46 @@
+# Two commands do everything: `make repro` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+INSTALLED := $(VENV)/installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := src
+BASE ?= main
+
+.PHONY: repro test install check review lock clean
+
+repro: $(INSTALLED)
+	dvc repro
+	@python -m pneumonia.summary
+
+test: $(INSTALLED)
+	python -m pytest
+
+check: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+
+review: $(INSTALLED)
+	@dvc metrics diff --md $(BASE)
+	@dvc params diff --md $(BASE)
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try `make PYTHON=python3.12 $(MAKECMDGOALS)`.")'
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --require-hashes -r requirements.lock
+	@touch $@
+
+# Writes the lock anew from the two readable files: all packages, all platforms, with hashes.
+lock: $(INSTALLED)
+	python -m pip install --quiet uv
+	uv pip compile requirements-dev.txt --universal --python-version 3.11 --generate-hashes --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV)

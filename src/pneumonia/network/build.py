@@ -1,0 +1,124 @@
+"""Any architecture of timm, with one input channel; from scratch or from ImageNet weights."""
+
+import difflib
+from pathlib import Path
+
+import requests
+import timm
+import torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from pneumonia.errors import UserError
+
+HUB_FILE = "model.safetensors"
+
+
+def build(arch: str, outputs: int, size: int) -> nn.Module:
+    """Make an architecture of timm, initialised at random, for grey images of `size` x `size` pixels.
+
+    Raises:
+        UserError: timm knows no architecture of that name.
+    """
+    return _create(arch, outputs, size, weights=None)
+
+
+def build_pretrained(arch: str, outputs: int, size: int, pretrained: str, root: Path) -> nn.Module:
+    """Make an architecture of timm with ImageNet weights and a new, random last layer.
+
+    timm sums the colour channels of the first convolution, so that one grey channel acts as three equal ones.
+
+    Args:
+        arch: timm's name.
+        outputs: of the last layer.
+        size: side of the images in pixels.
+        pretrained: `hub`, or the path of a .safetensors file in timm's format.
+        root: what a relative path counts from.
+
+    Raises:
+        UserError: no such architecture; no such file; a file of another architecture; no network.
+    """
+    weights = _from_hub(arch) if pretrained == "hub" else _from_file(arch, pretrained, root)
+    return _create(arch, outputs, size, weights)
+
+
+def _create(arch: str, outputs: int, size: int, weights: Path | None) -> nn.Module:
+    if not timm.is_model(arch):
+        near = ", ".join(difflib.get_close_matches(arch, timm.list_models(), n=3)) or "resnet18, densenet121"
+        raise UserError(f"params.yaml: arch is {arch!r}, which timm does not know; near to it: {near}.")
+    config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    fixed = config is not None and config.fixed_input_size
+    size_option = {"img_size": size} if fixed else {}
+    source_option = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+    try:
+        module: nn.Module = timm.create_model(
+            arch, in_chans=1, num_classes=outputs, **size_option, **source_option
+        )
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        if weights is None:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{weights} does not hold timm's weights of {arch}: {reason}") from error
+    if weights is not None:
+        _require_all_but_the_head(module, weights, arch)
+    return module.to(memory_format=torch.channels_last)
+
+
+def _require_all_but_the_head(module: nn.Module, weights: Path, arch: str) -> None:
+    """Refuse a file in which parameters are missing: timm would leave these random and only log it."""
+    head = {id(parameter) for parameter in module.get_classifier().parameters()}  # type: ignore[operator]
+    wanted = {name for name, parameter in module.named_parameters() if id(parameter) not in head}
+    with safe_open(weights, framework="pt") as file:
+        missing = sorted(wanted - set(file.keys()))
+    if missing:
+        raise UserError(
+            f"{weights} does not hold timm's weights of {arch}: {len(missing)} of {len(wanted)} parameters "
+            f"are missing, the first is {missing[0]}."
+        )
+
+
+def _from_file(arch: str, pretrained: str, root: Path) -> Path:
+    path = root / pretrained
+    if path.suffix != ".safetensors":
+        raise UserError(
+            f"params.yaml: pretrained is {pretrained!r}; it must be none, hub or the path of a .safetensors "
+            "file (other formats run code when they are opened)."
+        )
+    if not path.is_file():
+        raise UserError(f"params.yaml: pretrained names {path}, which does not exist. {_by_hand(arch)}")
+    return path
+
+
+def _from_hub(arch: str) -> Path:
+    config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    if config is None or not config.hf_hub_id:
+        raise UserError(
+            f"params.yaml: pretrained is hub, which has no weights of arch {arch!r}; set pretrained: none."
+        )
+    repository = config.hf_hub_id
+    cached = try_to_load_from_cache(repository, HUB_FILE)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        # The hub's own client retries for most of a minute before it says that there is no network.
+        requests.head(_address(repository), timeout=10, allow_redirects=True).raise_for_status()
+        return Path(hf_hub_download(repository, HUB_FILE))
+    except (requests.RequestException, OSError) as error:
+        raise UserError(
+            f"The hub cannot be reached for the ImageNet weights of {arch}. {_by_hand(arch)}"
+        ) from error
+
+
+def _by_hand(arch: str) -> str:
+    config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    if config is None or not config.hf_hub_id:
+        return "Or train from scratch with pretrained: none."
+    return (
+        f"Fetch {_address(config.hf_hub_id)} where there is internet, and set pretrained to the path of "
+        "that file; or train from scratch with pretrained: none."
+    )
+
+
+def _address(repository: str) -> str:
+    return f"https://huggingface.co/{repository}/resolve/main/{HUB_FILE}"

@@ -1,0 +1,25 @@
+"""What one must know of a network to use its weights."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pneumonia.classes import CLASSES
+
+
+class NetworkDescription(BaseModel):
+    """Travels with the weights: enough to build the network again and to feed it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arch: str
+    """Name of the architecture in timm."""
+    outputs: Literal[1, 2]
+    """1: a logit of pneumonia (sigmoid); 2: a logit a class (softmax)."""
+    size: Annotated[int, Field(ge=16)]
+    """Side of the square input in pixels."""
+    mean: float
+    """Subtracted from the grey values, which are 0 (black) to 1 (white)."""
+    std: Annotated[float, Field(gt=0)]
+    """Divides what is left."""
+    classes: tuple[str, ...] = CLASSES

@@ -1,0 +1,61 @@
+"""Where the network runs and in which precision."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from pneumonia.errors import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A device and the precision of the forward pass on it."""
+
+    device: torch.device
+    precision: Precision
+
+    def autocast(self) -> torch.autocast:
+        """Context in which the forward pass runs; weights stay float32."""
+        return torch.autocast(
+            self.device.type, dtype=DTYPES[self.precision], enabled=self.precision != "fp32"
+        )
+
+
+def choose_compute(device: str, precision: Precision | Literal["auto"], threads: int) -> Compute:
+    """Settle `auto`, and fix the number of CPU threads and the deterministic algorithms of this process.
+
+    Args:
+        device: auto | cpu | gpu.
+        precision: auto | fp32 | bf16 | fp16. auto is bf16 on a GPU that has it, else fp16; bf16 on a CPU
+            with instructions for it, where it halves the time of a step; else fp32.
+        threads: of the CPU. The order of summation, and so the last digits, depend on it.
+
+    Raises:
+        UserError: a GPU is asked for and there is none; fp16 on a CPU.
+    """
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    if device == "gpu" and not torch.cuda.is_available():
+        raise UserError("params.yaml: device is gpu, but PyTorch sees none here; set device: auto or cpu.")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if precision == "fp16" and not on_gpu:
+        raise UserError("params.yaml: precision fp16 needs a GPU; set precision: auto, bf16 or fp32.")
+    return Compute(torch.device("cuda" if on_gpu else "cpu"), _settle(precision, on_gpu))
+
+
+def _settle(precision: Precision | Literal["auto"], on_gpu: bool) -> Precision:
+    if precision != "auto":
+        return precision
+    if on_gpu:
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if any(has for name, has in capabilities.items() if "bf16" in name) else "fp32"

@@ -1,0 +1,85 @@
+"""What happens beside the loop: best weights, history, progress bar."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from tqdm import tqdm
+
+from pneumonia.training.classifier import Classifier, monitor_mode
+
+History = list[dict[str, float]]
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the epoch with the best monitored metric; of equals, the first."""
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+        self.sign = -1 if monitor_mode(monitor) == "min" else 1
+        self.epoch = -1
+        self.best = -math.inf
+        self.weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare this epoch with the best one so far."""
+        classifier = _classifier(pl_module)
+        value = self.sign * classifier.epoch_metrics[self.monitor]
+        if value > self.best:
+            self.best = value
+            self.epoch = trainer.current_epoch
+            state = classifier.network.state_dict()
+            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+class HistoryKeeper(Callback):
+    """Keeps the metrics of every epoch, and tells them to somebody who wants to know at once."""
+
+    def __init__(self, on_epoch: Callable[[int, dict[str, float]], None] | None) -> None:
+        self.history: History = []
+        self.on_epoch = on_epoch
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add this epoch."""
+        metrics = _classifier(pl_module).epoch_metrics
+        self.history.append({"epoch": trainer.current_epoch, **metrics})
+        if self.on_epoch is not None:
+            self.on_epoch(trainer.current_epoch, metrics)
+
+
+class ProgressBar(Callback):
+    """One bar over the whole training, so that the time left is that of the whole training."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar."""
+        total = int(trainer.estimated_stepping_batches)
+        self.bar = tqdm(total=total, desc="train", unit="batch", mininterval=1, dynamic_ncols=True)
+        self.bar.set_postfix_str(f"epoch 1/{trainer.max_epochs}")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show loss, learning rate and the last validation."""
+        classifier = _classifier(pl_module)
+        shown = [
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            f"loss {float(outputs['loss']):.3f}",
+            f"lr {classifier.rate:.2g}",
+        ]
+        if classifier.epoch_metrics:
+            shown.append(f"val_auroc {classifier.epoch_metrics['val_auroc']:.3f}")
+        self.bar.set_postfix_str(", ".join(shown), refresh=False)
+        self.bar.update()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Close the bar, after a failure too."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+def _classifier(module: L.LightningModule) -> Classifier:
+    assert isinstance(module, Classifier)
+    return module

@@ -1,0 +1,137 @@
+"""One step of training and of validation, as the trainer calls them."""
+
+import math
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics.functional.classification import binary_auroc
+
+from pneumonia.errors import UserError
+from pneumonia.network.predict import normalise, pneumonia_logit
+from pneumonia.params import Training
+from pneumonia.training.augment import Augmenter
+from pneumonia.training.batches import epoch_generator
+from pneumonia.training.objective import Objective
+from pneumonia.training.optimisation import (
+    head_of,
+    make_optimizer,
+    make_plateau_schedule,
+    make_step_schedule,
+)
+
+
+class Classifier(L.LightningModule):
+    """A network, its objective and its optimiser."""
+
+    def __init__(self, params: Training, network: nn.Module, objective: Objective, mean: float, std: float):
+        super().__init__()
+        self.params = params
+        self.network = network
+        self.objective = objective
+        self.mean = mean
+        self.std = std
+        self.augmenter = Augmenter(params.augment)
+        self.generator = torch.Generator()
+        self.seen = _Seen()
+        self.epoch_metrics: dict[str, float] = {}
+        self.rate = params.lr
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser and schedule of params.yaml."""
+        optimizer = make_optimizer(self.params, self.network)
+        steps = int(self.trainer.estimated_stepping_batches) // self.params.epochs
+        schedule = make_step_schedule(self.params, optimizer, steps)
+        if schedule is not None:
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        plateau = make_plateau_schedule(self.params, optimizer, monitor_mode(self.params.monitor))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": plateau, "interval": "epoch", "monitor": self.params.monitor},
+        }
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or thaw the backbone, and start the epoch's own stream of random numbers."""
+        self.generator = epoch_generator(self.params.seed, self.current_epoch, purpose=1)
+        self.seen = _Seen()
+        frozen = self.params.finetune == "head" or (
+            self.params.finetune == "head_then_all" and self.current_epoch < self.params.head_epochs
+        )
+        self.network.requires_grad_(not frozen)
+        if frozen:
+            # A frozen backbone in training mode would still move its batch-norm statistics.
+            self.network.eval()
+            head_of(self.network).train().requires_grad_(True)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Loss of one augmented batch: images uint8 (B, S, S), labels (B,)."""
+        images, labels = batch
+        self.rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        greys = self.augmenter(images, self.generator)
+        outputs = self.network(normalise(greys, self.mean, self.std))
+        loss: Tensor = self.objective(outputs, labels)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"Training diverged: the loss became {loss.item()} in epoch {self.current_epoch}, batch "
+                f"{batch_index}, at a learning rate of {self.rate:.3g}. Lower lr in params.yaml, or set "
+                "gradient_clip."
+            )
+        self.seen.add(outputs, labels, loss)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Keep what training saw, and start anew."""
+        self.trained = self.seen
+        self.seen = _Seen()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        """Add one batch, not augmented, to the epoch's validation metrics."""
+        images, labels = batch
+        outputs = self.network(normalise(images, self.mean, self.std))
+        self.seen.add(outputs, labels, self.objective(outputs, labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute the epoch's metrics; `epoch_metrics` holds them until the next epoch."""
+        train, val = self.trained.summarise(), self.seen.summarise()
+        self.epoch_metrics = {
+            "lr": self.rate,
+            "train_loss": train["loss"],
+            "train_accuracy": train["accuracy"],
+            **{f"val_{name}": value for name, value in val.items()},
+        }
+        self.log_dict({name: self.epoch_metrics[name] for name in MONITORS}, logger=False)
+
+
+MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_auroc")
+
+
+def monitor_mode(monitor: str) -> str:
+    """Whether the best value of the monitored metric is its `min` or its `max`."""
+    return "min" if monitor == "val_loss" else "max"
+
+
+class _Seen:
+    """Outputs, labels and losses of an epoch, kept on the CPU."""
+
+    def __init__(self) -> None:
+        self.logits: list[Tensor] = []
+        self.labels: list[Tensor] = []
+        self.losses: list[Tensor] = []
+
+    def add(self, outputs: Tensor, labels: Tensor, loss: Tensor) -> None:
+        self.logits.append(pneumonia_logit(outputs.detach()).cpu())
+        self.labels.append(labels.cpu())
+        self.losses.append(loss.detach().cpu() * len(labels))
+
+    def summarise(self) -> dict[str, float]:
+        """Loss, accuracy and balanced accuracy at 0.5, and AUROC of what was added."""
+        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
+        right = (logits >= 0).long() == labels
+        recalls = [right[labels == label].double().mean().item() for label in (0, 1)]
+        return {
+            "loss": torch.stack(self.losses).sum().item() / len(labels),
+            "accuracy": right.double().mean().item(),
+            "balanced_accuracy": sum(recalls) / 2 if not any(map(math.isnan, recalls)) else math.nan,
+            "auroc": binary_auroc(logits.double(), labels).item(),
+        }

@@ -1,0 +1,158 @@
+"""Training, from packed images to the weights of the best epoch."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from numpy.typing import NDArray
+from torch import nn
+
+from pneumonia.errors import UserError
+from pneumonia.network.build import build, build_pretrained
+from pneumonia.network.description import NetworkDescription
+from pneumonia.network.device import Compute, Precision, choose_compute
+from pneumonia.params import Training
+from pneumonia.training.batches import EpochOrder, PackedImages, in_order, make_loader
+from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
+from pneumonia.training.classifier import Classifier, monitor_mode
+from pneumonia.training.objective import Objective, outputs_of
+
+# One grey channel stands for three equal ones: the means of ImageNet's (0.485, 0.456, 0.406) and
+# (0.229, 0.224, 0.225), pytorch.org/vision/stable/models.html.
+IMAGENET_MEAN, IMAGENET_STD = 0.449, 0.226
+
+TRAINER_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The packed images and who of them trains and who validates; never the test set."""
+
+    images: NDArray[np.uint8]
+    """Shape (N, S, S)."""
+    train_rows: NDArray[np.int64]
+    train_labels: NDArray[np.int64]
+    val_rows: NDArray[np.int64]
+    val_labels: NDArray[np.int64]
+    mean: float
+    """Of the training images, grey as 0..1."""
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training gives."""
+
+    module: nn.Module
+    """With the weights of the best epoch, on the CPU, in evaluation mode."""
+    description: NetworkDescription
+    history: History
+    best_epoch: int
+    compute: Compute
+
+
+def train(
+    params: Training,
+    data: TrainingData,
+    root: Path,
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+) -> Trained:
+    """Train the network of params.yaml and keep the epoch that is best on validation.
+
+    Args:
+        params: the top-level keys of params.yaml.
+        data: images, rows, labels, mean and standard deviation.
+        root: what a relative path of `pretrained` counts from.
+        on_epoch: called with the epoch's number and its metrics.
+
+    Raises:
+        UserError: a parameter that this machine or these data cannot serve; a loss that is not finite.
+    """
+    _require_both_classes(data)
+    compute = choose_compute(params.device, params.precision, params.threads)
+    L.seed_everything(params.seed, verbose=False)
+    description = _describe(params, data)
+    network = _build(params, description, root)
+    classifier = Classifier(
+        params, network, Objective(params, data.train_labels), description.mean, description.std
+    )
+    best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch)
+    trainer = _make_trainer(params, compute, [best, keeper])
+    trainer.fit(
+        classifier,
+        make_loader(
+            PackedImages(data.images, data.train_rows, data.train_labels),
+            EpochOrder(
+                data.train_labels,
+                params.batch_size,
+                params.seed,
+                oversample=params.balance == "oversampling",
+            ),
+        ),
+        make_loader(
+            PackedImages(data.images, data.val_rows, data.val_labels),
+            in_order(len(data.val_rows), params.batch_size),
+        ),
+    )
+    network.cpu().load_state_dict(best.weights)
+    return Trained(network.eval(), description, keeper.history, best.epoch, compute)
+
+
+def _describe(params: Training, data: TrainingData) -> NetworkDescription:
+    of_data = params.normalise == "data"
+    return NetworkDescription(
+        arch=params.arch,
+        outputs=outputs_of(params),
+        size=data.images.shape[1],
+        mean=data.mean if of_data else IMAGENET_MEAN,
+        std=data.std if of_data else IMAGENET_STD,
+    )
+
+
+def _build(params: Training, description: NetworkDescription, root: Path) -> nn.Module:
+    arch, outputs, size = description.arch, description.outputs, description.size
+    if params.pretrained == "none":
+        return build(arch, outputs, size)
+    return build_pretrained(arch, outputs, size, params.pretrained, root)
+
+
+def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback]) -> L.Trainer:
+    # What the trainer says of itself and of loader workers, which an array in memory does not need.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    if params.patience:
+        mode = monitor_mode(params.monitor)
+        callbacks = [*callbacks, EarlyStopping(params.monitor, patience=params.patience, mode=mode)]
+    return L.Trainer(
+        accelerator="gpu" if compute.device.type == "cuda" else "cpu",
+        devices=1,
+        precision=TRAINER_PRECISION[compute.precision],
+        max_epochs=params.epochs,
+        gradient_clip_val=params.gradient_clip or None,
+        deterministic=True,
+        callbacks=[*callbacks, ProgressBar()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _require_both_classes(data: TrainingData) -> None:
+    for split, labels in (("training", data.train_labels), ("validation", data.val_labels)):
+        if len(np.unique(labels)) < 2:
+            raise UserError(
+                f"The {split} split holds one class only; raise split.val_fraction or bring more images."
+            )

@@ -1,0 +1,62 @@
+"""Optimiser and schedule of the learning rate."""
+
+import math
+
+from torch import nn, optim
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from pneumonia.params import Training
+
+
+def make_optimizer(params: Training, module: nn.Module) -> optim.Optimizer:
+    """Make the optimiser named in params.yaml, with the head and the backbone as two groups of parameters."""
+    head = set(head_of(module).parameters())
+    backbone_factor = params.backbone_lr_factor if params.finetune == "head_then_all" else 1.0
+    groups = [
+        {"params": list(head), "lr": params.lr},
+        {
+            "params": [p for p in module.parameters() if p not in head],
+            "lr": params.lr * backbone_factor,
+        },
+    ]
+    match params.optimizer:
+        case "sgd":
+            return optim.SGD(groups, momentum=params.momentum, weight_decay=params.weight_decay)
+        case "adam":
+            return optim.Adam(groups, weight_decay=params.weight_decay)
+        case "adamw":
+            return optim.AdamW(groups, weight_decay=params.weight_decay)
+
+
+def head_of(module: nn.Module) -> nn.Module:
+    """Last layer of a timm module."""
+    head: nn.Module = module.get_classifier()  # type: ignore[operator]
+    return head
+
+
+def make_step_schedule(
+    params: Training, optimizer: optim.Optimizer, steps_per_epoch: int
+) -> LRScheduler | None:
+    """Make the schedule that moves the rate after every step; None where it moves after an epoch."""
+    total = params.epochs * steps_per_epoch
+    if params.schedule == "one_cycle":
+        # Smith & Topin 2019, doi 10.1117/12.2520589
+        return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=total)
+    if params.schedule == "plateau":
+        return None
+    warmup = params.warmup_epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if params.schedule == "constant":
+            return 1.0
+        # Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def make_plateau_schedule(params: Training, optimizer: optim.Optimizer, mode: str) -> ReduceLROnPlateau:
+    """Make the schedule that drops the rate tenfold when the monitored metric stops getting better."""
+    return ReduceLROnPlateau(optimizer, mode=mode, patience=params.plateau_patience)  # type: ignore[arg-type]

@@ -1,0 +1,17 @@
+"""One thin file per DVC stage: read params, call src, write outputs.
+
+They run as `python -m stages.NAME` with this checkout's own src first on the path: an experiment in a
+temporary directory runs its own copy of the code, which an installed package would hide.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+if importlib.util.find_spec("pydantic") is None:
+    sys.exit(
+        f"error: {sys.executable} lacks the pipeline's packages; activate the environment that `make install` "
+        "made (`. .venv/bin/activate`), or run `make repro`."
+    )

@@ -1,0 +1,129 @@
+"""Building, keeping and applying a network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import timm
+import torch
+from safetensors.torch import save_file
+
+from pneumonia.errors import UserError
+from pneumonia.network.build import build, build_pretrained
+from pneumonia.network.description import NetworkDescription
+from pneumonia.network.device import choose_compute
+from pneumonia.network.predict import normalise, pneumonia_logit, predict
+from pneumonia.network.weights import load_weights, save_weights
+
+DESCRIPTION = NetworkDescription(arch="test_resnet", outputs=2, size=32, mean=0.4, std=0.2)
+
+
+@pytest.mark.parametrize("arch", ["test_resnet", "test_vit", "test_efficientnet"])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_any_architecture_takes_one_channel_and_the_size_asked_for(arch: str, outputs: int) -> None:
+    assert build(arch, outputs, 64)(torch.zeros(2, 1, 64, 64)).shape == (2, outputs)
+
+
+def test_an_unknown_architecture_is_named_with_its_neighbours() -> None:
+    with pytest.raises(UserError, match=r"arch is 'resnet1'.*resnet18"):
+        build("resnet1", 2, 32)
+
+
+def test_weights_survive_the_file_and_describe_themselves(tmp_path: Path) -> None:
+    module = build("test_resnet", 2, 32).eval()
+    save_weights(tmp_path / "model.safetensors", module, DESCRIPTION)
+    again, description = load_weights(tmp_path / "model.safetensors")
+    batch = torch.rand(3, 1, 32, 32)
+    assert description == DESCRIPTION
+    assert not again.training
+    torch.testing.assert_close(again(batch), module(batch), rtol=0, atol=0)
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
+    module = build("test_resnet", 2, 32)
+    for name in ("a", "b"):
+        save_weights(tmp_path / name, module, DESCRIPTION)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(UserError, match="is missing"):
+        load_weights(path)
+    path.write_bytes(b"\x80\x04no pickle is ever opened")
+    with pytest.raises(UserError, match="damaged"):
+        load_weights(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="damaged or not of this pipeline"):
+        load_weights(path)
+
+
+def test_pretrained_from_a_file_sums_the_colours_and_leaves_the_head_new(tmp_path: Path) -> None:
+    coloured = timm.create_model("test_resnet", num_classes=1000)
+    path = tmp_path / "imagenet.safetensors"
+    save_file(coloured.state_dict(), path)
+    grey = build_pretrained("test_resnet", 2, 32, path.name, tmp_path)
+    first = next(name for name, p in coloured.named_parameters() if p.ndim == 4)
+    torch.testing.assert_close(grey.state_dict()[first], coloured.state_dict()[first].sum(1, keepdim=True))
+    assert grey.get_classifier().out_features == 2
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "sentence"),
+    [
+        ("weights.pth", "path of a .safetensors file"),
+        ("none.safetensors", r"does not exist\. Fetch https://\S+resnet18\S+model.safetensors"),
+        ("other.safetensors", "does not hold timm's weights of resnet18"),
+    ],
+)
+def test_a_wrong_weights_file_is_a_sentence(tmp_path: Path, pretrained: str, sentence: str) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=sentence):
+        build_pretrained("resnet18", 2, 32, pretrained, tmp_path)
+
+
+def test_without_a_network_the_hub_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", unreachable)
+    monkeypatch.setattr("pneumonia.network.build.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(UserError, match=r"hub cannot be reached.*model.safetensors"):
+        build_pretrained("resnet18", 2, 32, "hub", tmp_path)
+
+
+def test_normalise_is_the_formula() -> None:
+    images = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
+    expected = (torch.tensor([[[[0.0, 1.0], [0.2, 0.4]]]]) - 0.4) / 0.2
+    torch.testing.assert_close(normalise(images, 0.4, 0.2), expected)
+    assert images[0, 0, 1] == 255  # the caller's batch is left alone
+    floats = images.float()
+    normalise(floats, 0.4, 0.2)
+    torch.testing.assert_close(floats, images.float())
+
+
+def test_two_outputs_and_one_logit_agree() -> None:
+    two = torch.tensor([[0.3, 1.5], [2.0, -1.0]])
+    torch.testing.assert_close(pneumonia_logit(two).sigmoid(), two.softmax(1)[:, 1])
+    torch.testing.assert_close(pneumonia_logit(two[:, 1:]), two[:, 1])
+
+
+def test_predict_takes_the_rows_asked_for_in_their_order() -> None:
+    compute = choose_compute("cpu", "fp32", 1)
+    module = build("test_resnet", 2, 32).eval()
+    images = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8)
+    whole = predict(module, DESCRIPTION, images, np.arange(7), compute, batch_size=3)
+    some = predict(module, DESCRIPTION, images, np.array([5, 1]), compute, batch_size=3)
+    assert whole.shape == (7,)
+    assert ((whole > 0) & (whole < 1)).all()
+    np.testing.assert_allclose(some, whole[[5, 1]], rtol=1e-5)
+    assert predict(module, DESCRIPTION, images, np.array([], int), compute).shape == (0,)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_a_gpu_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="device is gpu"):
+        choose_compute("gpu", "auto", 1)
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        choose_compute("auto", "fp16", 1)

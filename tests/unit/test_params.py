@@ -1,0 +1,116 @@
+"""params.yaml: what is right is read, what is wrong gets one sentence with key, value and remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pneumonia.errors import UserError
+from pneumonia.params import Params, Training, check_params, load_params
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def text() -> str:
+    return (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def values(text: str) -> dict[str, Any]:
+    return {**yaml.safe_load(text), "lr": 1e-3}
+
+
+def test_the_committed_file_is_valid() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.source.name == "phantom"
+    assert set(Training.model_fields) < set(Params.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("1e-4", 1e-4), ("1e-05", 1e-5), ("1E-3", 1e-3), ("1.5e-3", 1.5e-3), ("1", 1.0)]
+)
+def test_rates_as_dvc_and_people_write_them_are_numbers(
+    tmp_path: Path, text: str, written: str, meant: float
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("lr: 1e-3", f"lr: {written}"))
+    assert load_params(path).lr == meant
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("lr", "fast", "lr is 'fast'; it must be a number, above 0 and at most 10."),
+        ("lr", 0, "lr is 0; it must be a number, above 0 and at most 10."),
+        ("lr", True, "lr is True; it must be a number"),
+        ("lr", float("nan"), "lr is nan; it must be a number"),
+        ("epochs", 2.5, "epochs is 2.5; it must be a whole number, at least 1."),
+        ("optimizer", "adm", "optimizer is 'adm'; it must be one of sgd, adam, adamw."),
+        ("learning_rate", 1, "unknown key 'learning_rate'; did you mean 'lr'?"),
+        ("epoch", 1, "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("zzz", 1, "unknown key 'zzz'; allowed here: seed, arch"),
+        ("split.seeds", 1, "unknown key 'split.seeds'; did you mean 'split.seed'?"),
+        ("split", 3, "split is 3; it must be a section of keys."),
+        ("source.path", 3, "source.path is 3; it must be text or null."),
+        ("augment.scale", 1.0, "augment.scale is 1.0; it must be a list of two numbers above 0"),
+        ("augment.scale", [0, 1], "augment.scale[0] is 0; it must be a number, above 0."),
+        ("augment.scale", [2, 1], "augment.scale is [2, 1]; the first number must not be the larger."),
+        ("warmup_epochs", 100, "warmup_epochs is 100; it must be below epochs, 8."),
+        ("pos_weight", 2.0, "pos_weight is 2; it acts with loss bce only, else keep it 1."),
+    ],
+)
+def test_a_mistake_gets_one_sentence(values: dict[str, Any], key: str, value: Any, sentence: str) -> None:
+    *sections, name = key.split(".")
+    place = values
+    for section in sections:
+        place = place[section]
+    place[name] = value
+    with pytest.raises(UserError) as caught:
+        check_params(values)
+    assert str(caught.value).startswith(f"params.yaml: {sentence}")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_mistake_is_named_at_once(values: dict[str, Any]) -> None:
+    values["lr"], values["epochs"] = -1, 0
+    with pytest.raises(UserError) as caught:
+        check_params(values, "recipes/x.yaml")
+    assert [line.split(" is ")[0] for line in str(caught.value).splitlines()] == [
+        "recipes/x.yaml: epochs",
+        "recipes/x.yaml: lr",
+    ]
+
+
+def test_a_missing_key_is_named(values: dict[str, Any]) -> None:
+    del values["lr"]
+    with pytest.raises(UserError, match="the key 'lr' is missing"):
+        check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [("lr: [1", "is not valid YAML"), ("lr: 1\nlr: 2", "'lr' is given twice"), ("- 1", "keys and values")],
+)
+def test_a_file_that_is_no_table_of_keys(tmp_path: Path, content: str, sentence: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        load_params(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_every_line_of_the_file_says_what_it_means(text: str) -> None:
+    settings = [line for line in text.splitlines() if ":" in line and not line.lstrip().startswith("#")]
+    clear_by_name = ("seed:", "epochs:", "batch_size:", "calibration_bins:")
+    unexplained = [
+        line
+        for line in settings
+        if "#" not in line and not line.endswith(":") and not line.strip().startswith(clear_by_name)
+    ]
+    assert unexplained == []

@@ -1,0 +1,149 @@
+"""The loop, on a few small images that one can learn."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pneumonia.errors import UserError
+from pneumonia.network.device import choose_compute
+from pneumonia.network.predict import predict
+from pneumonia.params import Training, load_params
+from pneumonia.training import classifier as classifier_module
+from pneumonia.training.callbacks import BestWeights
+from pneumonia.training.loop import Trained, TrainingData, train
+
+SMALL: dict[str, Any] = {
+    "arch": "test_resnet",
+    "epochs": 3,
+    "warmup_epochs": 0,
+    "batch_size": 16,
+    "lr": 3e-3,
+    "precision": "fp32",
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+def training(**values: Any) -> Training:
+    return load_params(Path(__file__).parents[2] / "params.yaml").training.model_copy(
+        update={**SMALL, **values}
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    rng = np.random.default_rng(0)
+    labels = np.arange(96) % 2
+    images = rng.integers(0, 120, (96, 32, 32), dtype=np.uint8)
+    images[labels == 1, 8:24, 8:24] += 130
+    rows = np.arange(96)
+    return TrainingData(images, rows[:64], labels[:64], rows[64:], labels[64:], mean=0.3, std=0.2)
+
+
+def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
+    return trained.module.state_dict()
+
+
+def test_it_learns_what_can_be_learned_and_keeps_the_best_epoch(data: TrainingData, tmp_path: Path) -> None:
+    told: list[int] = []
+    trained = train(training(epochs=6), data, tmp_path, on_epoch=lambda epoch, _: told.append(epoch))
+    aurocs = [epoch["val_auroc"] for epoch in trained.history]
+    assert told == [0, 1, 2, 3, 4, 5]
+    assert max(aurocs) > 0.9
+    assert trained.best_epoch == int(np.argmax(aurocs))
+    probability = predict(
+        trained.module, trained.description, data.images, data.val_rows, choose_compute("cpu", "fp32", 1)
+    )
+    predicted = (probability >= 0.5).astype(int)
+    best = trained.history[trained.best_epoch]
+    assert (predicted == data.val_labels).mean() == pytest.approx(best["val_accuracy"])
+    assert (trained.description.mean, trained.description.std) == (0.3, 0.2)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data: TrainingData, tmp_path: Path) -> None:
+    first, again, other = (train(training(epochs=1, seed=s), data, tmp_path) for s in (0, 0, 1))
+    for name, tensor in weights_of(first).items():
+        assert torch.equal(tensor, weights_of(again)[name])
+    assert any(not torch.equal(t, weights_of(other)[n]) for n, t in weights_of(first).items())
+    assert first.history == again.history
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"loss": "bce", "pos_weight": 2.0, "optimizer": "sgd", "schedule": "plateau"},
+        {"balance": "oversampling", "schedule": "one_cycle", "optimizer": "adam"},
+        {"balance": "class_weights", "label_smoothing": 0.1, "normalise": "imagenet", "precision": "bf16"},
+        {"arch": "test_vit", "gradient_clip": 0.0, "schedule": "constant"},
+    ],
+)
+def test_every_choice_trains(data: TrainingData, tmp_path: Path, values: dict[str, Any]) -> None:
+    trained = train(training(epochs=1, **values), data, tmp_path)
+    assert len(trained.history) == 1
+    assert all(np.isfinite(list(trained.history[0].values())))
+
+
+def test_head_alone_leaves_the_backbone_as_it_was(data: TrainingData, tmp_path: Path) -> None:
+    before = weights_of(train(training(epochs=1, finetune="head", lr=1e-8), data, tmp_path))
+    after = weights_of(train(training(epochs=1, finetune="head"), data, tmp_path))
+    moved = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-6)}
+    assert moved == {"fc.weight", "fc.bias"}
+
+
+def test_head_then_all_thaws_the_backbone(data: TrainingData, tmp_path: Path) -> None:
+    values = {"finetune": "head_then_all", "head_epochs": 1, "epochs": 2, "monitor": "val_loss"}
+    frozen: list[bool] = []
+    parameters: list[torch.nn.Parameter] = []
+
+    def look(epoch: int, metrics: dict[str, float]) -> None:
+        frozen.append(not parameters[0].requires_grad)
+
+    build = classifier_module.Classifier.on_train_epoch_start
+
+    def spy(self: classifier_module.Classifier) -> None:
+        build(self)
+        parameters[:] = [next(self.network.parameters())]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier_module.Classifier, "on_train_epoch_start", spy)
+        train(training(**values), data, tmp_path, on_epoch=look)
+    assert frozen == [True, False]
+
+
+def test_early_stopping_stops(data: TrainingData, tmp_path: Path) -> None:
+    trained = train(training(epochs=30, lr=1e-9, patience=2, optimizer="sgd"), data, tmp_path)
+    assert len(trained.history) < 30
+
+
+def test_a_loss_that_is_not_finite_stops_with_where_and_why(data: TrainingData, tmp_path: Path) -> None:
+    diverging = training(lr=10.0, optimizer="sgd", gradient_clip=0.0, arch="test_vit", epochs=20)
+    with pytest.raises(UserError, match=r"diverged.*epoch \d+, batch \d+.*Lower lr"):
+        train(diverging, data, tmp_path)
+
+
+def test_a_split_of_one_class_is_refused(data: TrainingData, tmp_path: Path) -> None:
+    one_class = TrainingData(
+        data.images, data.train_rows, data.train_labels, data.val_rows[::2], data.val_labels[::2], 0.3, 0.2
+    )
+    with pytest.raises(UserError, match="validation split holds one class only"):
+        train(training(), one_class, tmp_path)
+
+
+def test_of_equal_epochs_the_first_is_kept() -> None:
+    class Module(classifier_module.Classifier):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.network = torch.nn.Linear(1, 1)
+
+    class Trainer:
+        current_epoch = 0
+
+    best, module, trainer = BestWeights("val_loss"), Module(), Trainer()
+    for epoch, value in enumerate([0.5, 0.3, 0.3, 0.4]):
+        trainer.current_epoch = epoch
+        module.epoch_metrics = {"val_loss": value}
+        best.on_validation_end(trainer, module)  # type: ignore[arg-type]
+    assert best.epoch == 1

@@ -1,0 +1,57 @@
+"""The loss, against the formulas written out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pneumonia.params import Training, load_params
+from pneumonia.training.objective import Objective, outputs_of
+
+LABELS = np.array([0, 1, 1, 1])
+OUTPUTS = torch.tensor([[0.2, -0.3], [1.0, 0.5], [-0.7, 0.9], [0.0, 0.0]])
+
+
+def training(**values: object) -> Training:
+    return load_params(Path(__file__).parents[2] / "params.yaml").training.model_copy(update=values)
+
+
+def loss(outputs: torch.Tensor, **values: object) -> float:
+    return Objective(training(**values), LABELS)(outputs, torch.from_numpy(LABELS)).item()
+
+
+def test_cross_entropy_is_the_formula() -> None:
+    log_probability = OUTPUTS.log_softmax(1).numpy()
+    expected = -np.mean([row[label] for row, label in zip(log_probability, LABELS, strict=True)])
+    assert loss(OUTPUTS) == pytest.approx(expected)
+
+
+def test_class_weights_are_balanced() -> None:
+    log_probability = OUTPUTS.log_softmax(1).numpy()
+    weights = np.array([4 / 2, 4 / 6])[LABELS]
+    chosen = np.array([row[label] for row, label in zip(log_probability, LABELS, strict=True)])
+    expected = -(weights * chosen).sum() / weights.sum()
+    assert loss(OUTPUTS, balance="class_weights") == pytest.approx(expected)
+
+
+def test_label_smoothing_moves_half_of_s_to_the_other_class() -> None:
+    log_probability = OUTPUTS.log_softmax(1).numpy()
+    targets = np.where(np.arange(2) == LABELS[:, None], 1 - 0.1, 0.1)
+    expected = -(targets * log_probability).sum(1).mean()
+    assert loss(OUTPUTS, label_smoothing=0.2) == pytest.approx(expected)
+
+
+def test_one_logit_with_pos_weight_is_the_formula() -> None:
+    logits = OUTPUTS[:, 1:]
+    p = 1 / (1 + np.exp(-logits[:, 0].numpy()))
+    targets = LABELS * 0.8 + 0.1
+    expected = -(3 * targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean()
+    value = loss(logits, loss="bce", pos_weight=3.0, label_smoothing=0.2)
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_losses_agree_where_they_say_the_same() -> None:
+    difference = (OUTPUTS[:, 1] - OUTPUTS[:, 0])[:, None]
+    assert loss(OUTPUTS) == pytest.approx(loss(difference, loss="bce"), rel=1e-5)
+    assert [outputs_of(training(loss=name)) for name in ("cross_entropy", "bce")] == [2, 1]
