@@ -56,8 +56,8 @@ def require_disjoint(index: pd.DataFrame, split: pd.Series) -> None:
     kinds = {"patient": "patients", "sha256": "identical files", "pixels_sha256": "identical images"}
     for column, kind in kinds.items():
         pairs = pd.DataFrame({"key": index[column].to_numpy(), "split": split.to_numpy()})[used]
-        places = pairs.drop_duplicates().groupby("key")["split"].agg(list)
-        shared = places[places.map(len) > 1]
+        places = pairs.drop_duplicates()
+        shared = places[places["key"].duplicated(keep=False)].groupby("key")["split"].agg(list)
         if len(shared):
             where = " and ".join(name for name in SPLITS if name in shared.iloc[0])
             raise UserError(

@@ -1,0 +1,56 @@
+"""The table of predictions: a row an image of validation and test."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia.classes import CLASSES
+from pneumonia.errors import UserError
+from pneumonia.writing import DIGITS
+
+PREDICTION_COLUMNS = ("file", "split", "label", "patient", "group", "probability", "predicted")
+
+
+def tabulate(index: pd.DataFrame, split: pd.Series, probability: NDArray[np.float64]) -> pd.DataFrame:
+    """Put the probabilities beside what is known of their images; `predicted` comes with `predict`.
+
+    Probabilities are rounded to six digits here, before anything is computed of them, so that every
+    metric can be recomputed from the written table to the last digit.
+
+    Args:
+        index: rows of the index table, only those that were predicted.
+        split: val or test, of the same rows.
+        probability: float (N,), of pneumonia.
+
+    Raises:
+        UserError: a probability is not finite, as a network gives whose training diverged.
+    """
+    if not np.isfinite(probability).all():
+        raise UserError(
+            "The network gives probabilities that are not numbers, so its training has diverged; "
+            "lower lr in params.yaml, or set gradient_clip."
+        )
+    table = index[["file", "label", "patient", "group"]].reset_index(drop=True)
+    table["split"] = split.to_numpy()
+    table["probability"] = np.round(probability.astype(np.float64), DIGITS)
+    return table[[name for name in PREDICTION_COLUMNS if name != "predicted"]]
+
+
+def predict(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Add the column predicted: pneumonia where probability >= threshold, else normal."""
+    positive = table["probability"].to_numpy() >= threshold
+    return table.assign(predicted=np.where(positive, CLASSES[1], CLASSES[0]))
+
+
+def as_positive(label: pd.Series) -> NDArray[np.int64]:
+    """Labels as numbers: 1 for pneumonia, 0 for normal; int64 (N,)."""
+    return np.asarray(label == CLASSES[1], dtype=np.int64)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read predictions.csv with the very numbers that were written."""
+    table = pd.read_csv(path, dtype="str", keep_default_na=False)
+    # The parser of numbers in older pandas is fast and can be wrong in the last bit; Python's never is.
+    return table.assign(probability=table["probability"].map(float))

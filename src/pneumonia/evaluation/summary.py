@@ -1,0 +1,72 @@
+"""Metrics of one split, and of each of its groups."""
+
+from typing import Any
+
+import pandas as pd
+
+from pneumonia.errors import UserError
+from pneumonia.evaluation.intervals import patient_intervals
+from pneumonia.evaluation.metrics import point_metrics
+from pneumonia.evaluation.predictions import as_positive
+from pneumonia.params import Evaluate
+
+UNNAMED = "unnamed"  # images without a group
+
+
+def evaluate(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:
+    """Everything in metrics/evaluate.json.
+
+    Args:
+        predictions: columns split (val, test), label, patient, group, probability.
+        threshold: of the probability.
+        settings: number and seed of resamples, bins of the calibration error.
+
+    Returns:
+        {"val": ..., "test": ..., "groups": {"val": {group: ...}, "test": ...}}; see `split_metrics` and
+        `group_metrics`.
+
+    Raises:
+        UserError: there is no image of val or of test.
+    """
+    parts = {name: predictions[predictions["split"] == name] for name in ("val", "test")}
+    for name, part in parts.items():
+        if part.empty:
+            raise UserError(f"The {name} split has no image to evaluate; run `dvc repro split`.")
+    return {
+        **{name: split_metrics(part, threshold, settings) for name, part in parts.items()},
+        "groups": {name: group_metrics(part, threshold, settings) for name, part in parts.items()},
+    }
+
+
+def split_metrics(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:
+    """Point metrics, and for accuracy, auroc, sensitivity, specificity also <name>_ci95 {low, high}."""
+    label = as_positive(predictions["label"])
+    probability = predictions["probability"].to_numpy()
+    metrics = point_metrics(label, probability, threshold, settings.calibration_bins)
+    intervals = patient_intervals(
+        label, probability, predictions["patient"].to_numpy(), threshold, settings.bootstrap, settings.seed
+    )
+    return {**metrics, **{f"{name}_ci95": interval for name, interval in intervals.items()}}
+
+
+def group_metrics(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:
+    """Of each group, in the order of their names: n, patients, and what its images allow.
+
+    A group with both classes has accuracy, sensitivity, specificity and auroc. In a group of one class
+    accuracy is sensitivity or specificity, and goes by that name alone. Each with its <name>_ci95.
+    """
+    named = predictions["group"].replace("", UNNAMED)
+    return {name: _of_group(part, threshold, settings) for name, part in predictions.groupby(named)}
+
+
+def _of_group(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:
+    metrics = split_metrics(predictions, threshold, settings)
+    names = ["sensitivity", "specificity"]
+    if "auroc" in metrics:
+        names += ["accuracy", "auroc"]
+    kept = [key for name in names for key in (name, f"{name}_ci95") if key in metrics]
+    return {
+        "n": metrics["n"],
+        "patients": predictions["patient"].nunique(),
+        **{key: metrics[key] for key in kept},
+    }
