@@ -1,0 +1,107 @@
+"""The trained network as an MLflow model: safetensors, a card, and the code that reads them. No pickle."""
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow.pyfunc
+import numpy as np
+from mlflow.entities import LoggedModelOutput
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema, TensorSpec
+
+from pneumonia.tracking.run import Run
+
+NAME = "model"
+PACKAGE = Path(__file__).parents[1]
+CODE = ("__init__.py", "classes.py", "errors.py", "network")
+"""What `network` needs of this package; it travels with the model."""
+
+REQUIREMENTS = (
+    "huggingface_hub",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "requests",
+    "safetensors",
+    "timm",
+    "torch",
+    "tqdm",
+)
+"""What that code imports."""
+
+
+def log_model(run: Run, weights: Path, card: Path) -> None:
+    """Add the model to a run that has none; `mlflow.pyfunc.load_model("runs:/<id>/model")` loads it.
+
+    Args:
+        run: the run.
+        weights: models/model.safetensors.
+        card: models/model.json.
+
+    Raises:
+        failures(): the store does not take it.
+    """
+    client = run.store.client
+    outputs = client.get_run(run.id).outputs
+    if outputs and outputs.model_outputs:
+        return
+    with TemporaryDirectory() as folder:
+        logged = client.create_logged_model(run.store.experiment_id, NAME, run.id)
+        local = Path(folder) / NAME
+        save_model(local, weights, card, model_id=logged.model_id, run_id=run.id)
+        client.log_model_artifacts(logged.model_id, str(local))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def save_model(
+    folder: Path, weights: Path, card: Path, model_id: str | None = None, run_id: str | None = None
+) -> None:
+    """Write an MLflow model of the flavour `python_function` into a new folder; see served_model.py.
+
+    The example input is made up: real radiographs stay out of it.
+    """
+    size = json.loads(card.read_text(encoding="utf-8"))["size"]
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size))]),
+        outputs=Schema([ColSpec("double", "probability"), ColSpec("string", "predicted")]),
+    )
+    ramp = np.linspace(0, 255, size, dtype=np.uint8)
+    model = Model(artifact_path=NAME, run_id=run_id, model_id=model_id)
+    with TemporaryDirectory() as code:
+        mlflow.pyfunc.save_model(
+            folder,
+            mlflow_model=model,
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"weights": str(weights), "card": str(card)},
+            code_paths=[str(_copy_code(Path(code)))],
+            signature=signature,
+            input_example=np.broadcast_to(ramp, (1, size, size)).copy(),
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
+        )
+    _forget_local_paths(model, folder)
+
+
+def _copy_code(folder: Path) -> Path:
+    package = folder / PACKAGE.name
+    package.mkdir()
+    for name in CODE:
+        source = PACKAGE / name
+        if source.is_dir():
+            shutil.copytree(source, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, package / name)
+    return package
+
+
+def _forget_local_paths(model: Model, folder: Path) -> None:
+    """Replace the absolute paths that MLflow notes, and does not need, by file names."""
+    flavor = model.flavors["python_function"]
+    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = Path(artifact["path"]).name
+    model.save(str(folder / "MLmodel"))
