@@ -12,6 +12,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 if importlib.util.find_spec("pydantic") is None:
     sys.exit(
-        f"error: {sys.executable} lacks the pipeline's packages; activate the environment that `make install` "
-        "made (`. .venv/bin/activate`), or run `make repro`."
+        f"error: {sys.executable} lacks the pipeline's packages; activate the environment of `make install` "
+        "(`. .venv/bin/activate`), or run `make repro`."
     )

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, err
 
 def run(stage: Callable[[Params], None]) -> None:
     """Check params.yaml, run the stage, and turn what a user can mend into a sentence and exit status 1."""
+    # As an exception, an end from outside lets half-written files be removed and workers be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         stage(load_params())
     except UserError as error:

@@ -19,6 +19,8 @@ Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Range = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2, max_length=2)]
 
+Percentiles = Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=2, max_length=2)]
+
 
 class Section(BaseModel):
     """A part of params.yaml: strict types, no unknown keys, not to be changed once read."""
@@ -65,7 +67,18 @@ class Preprocess(Section):
 
     size: Annotated[int, Field(ge=16, le=2048)]
     fit: Literal["squash", "pad", "crop"]
+    window_index: Count
+    no_window: Literal["percentiles", "range"]
+    percentiles: Percentiles
+    frontal_only: bool
     max_rejected: Fraction
+
+    @model_validator(mode="after")
+    def _percentiles_ascend(self) -> "Preprocess":
+        low, high = self.percentiles
+        if low >= high:
+            raise ValueError(f"percentiles is [{low:g}, {high:g}]; the first number must be the smaller")
+        return self
 
 
 class Split(Section):
@@ -258,7 +271,8 @@ def _allowed(details: ErrorDetails, location: list[str]) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is list:
-        return "a list of two numbers above 0, the smaller first"
+        (limit,) = [_bounds(limits) for _, *limits in [get_args(get_args(kind)[0])]]
+        return f"a list of two numbers{limit}, the smaller first"
     if kind in _SECTIONS:
         return "a section of keys"
     return " or ".join(_KINDS[part] for part in get_args(kind) or [kind]) + _bounds(limits)

@@ -20,6 +20,9 @@ INDEX_COLUMNS = (
     "patient",  # all images of one patient share it
     "official_split",  # train | val | test as published, or empty
     "group",  # sub-class for analysis: normal, bacterial, viral, ...
+    "age",  # years, from the header; empty where it is not known
+    "sex",  # F | M | empty
+    "view",  # PA | AP | ... | empty
     "sha256",  # of the file's bytes
     "pixels_sha256",  # of the S x S grey image
     "height",  # as stored in the file, in pixels

@@ -54,7 +54,17 @@ def test_rates_as_dvc_and_people_write_them_are_numbers(
         ("split.seeds", 1, "unknown key 'split.seeds'; did you mean 'split.seed'?"),
         ("split", 3, "split is 3; it must be a section of keys."),
         ("source.path", 3, "source.path is 3; it must be text or null."),
-        ("augment.scale", 1.0, "augment.scale is 1.0; it must be a list of two numbers above 0"),
+        (
+            "augment.scale",
+            1.0,
+            "augment.scale is 1.0; it must be a list of two numbers, above 0, the smaller first.",
+        ),
+        (
+            "preprocess.percentiles",
+            1.0,
+            "preprocess.percentiles is 1.0; it must be a list of two numbers, at",
+        ),
+        ("preprocess.percentiles", [9, 9], "preprocess.percentiles is [9, 9]; the first number must be the"),
         ("augment.scale", [0, 1], "augment.scale[0] is 0; it must be a number, above 0."),
         ("augment.scale", [2, 1], "augment.scale is [2, 1]; the first number must not be the larger."),
         ("warmup_epochs", 100, "warmup_epochs is 100; it must be below epochs, 8."),

@@ -1,5 +1,6 @@
 """What one must know of a network to use its weights."""
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,3 +24,8 @@ class NetworkDescription(BaseModel):
     std: Annotated[float, Field(gt=0)]
     """Divides what is left."""
     classes: tuple[str, ...] = CLASSES
+
+    def card(self, threshold: float, threshold_rule: str) -> str:
+        """JSON of models/model.json: the description with the threshold of the probability, 0..1."""
+        card = {**self.model_dump(), "threshold": threshold, "threshold_rule": threshold_rule}
+        return json.dumps(card, indent=2) + "\n"

@@ -1,5 +1,6 @@
 """Where the network runs and in which precision."""
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,8 @@ def choose_compute(device: str, precision: Precision | Literal["auto"], threads:
     Raises:
         UserError: a GPU is asked for and there is none; fp16 on a CPU.
     """
+    # cuBLAS is deterministic with a workspace of fixed size only, set before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     if device == "gpu" and not torch.cuda.is_available():

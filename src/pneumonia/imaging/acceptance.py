@@ -1,0 +1,54 @@
+"""Whether the header forbids the picture as a chest radiograph.
+
+Headers are often wrong or empty, so only what they clearly say counts: a code of a closed list of other
+modalities or other parts of the body. Anything unknown is let through.
+"""
+
+import re
+
+from pydicom.dataset import Dataset
+
+from pneumonia.imaging.elements import code
+from pneumonia.imaging.facts import HeaderFacts
+from pneumonia.imaging.rejection import Reason, Rejected
+
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_OTHER_MODALITIES = _codes(
+    # PS3.3 C.7.3.1.1.1, those that make pictures other than projection radiographs of the trunk. Not among
+    # them: CR DX DR RG RF XA DF (radiographs), OT SC HC (secondary captures and scanned film).
+    "BDUS BI BMD CFM CT DG DMS ECG EEG ES GM IO IVOCT IVUS LS MG MR NM OCT OP OPM OPT OPTBSV OPTENF PA PT "
+    "PX RTDOSE RTIMAGE SEG SM TG US VL XC"
+)
+
+_CHEST_WORDS = _codes(
+    "CHEST THORAX LUNG LUNGS HEART RIB RIBS RIBCAGE STERNUM BREASTBONE CLAVICLE CHESTABDOMEN CHESTABDPELVIS "
+    "NECKCHEST TSPINE TORSO TRUNK WHOLEBODY"
+)
+_OTHER_PARTS = _codes(
+    # PS3.16 annex L, and what consoles make of it.
+    "ABDOMEN ANKLE ARM BRAIN BREAST CALCANEUS CALF CSPINE COCCYX COLON ELBOW EXTREMITY EYE FACE FEMUR "
+    "FINGER FOOT FOREARM HAND HEAD HIP HUMERUS JAW KIDNEY KNEE LEG LSPINE LIVER MANDIBLE MAXILLA NECK NOSE "
+    "ORBIT PATELLA PELVIS RADIUS SCAPULA SHOULDER SINUS SKULL SSPINE TEETH THIGH THUMB TIBIA TMJ TOE "
+    "ULNA WRIST ZYGOMA"
+)
+
+
+def check_acceptance(dataset: Dataset, facts: HeaderFacts, frontal_only: bool) -> None:
+    """Refuse what the header says is no chest radiograph of the wanted view.
+
+    Raises:
+        Rejected: wrong modality, wrong body part, lateral view; the detail has the code from our list.
+    """
+    modality = code(dataset, "Modality")
+    if modality in _OTHER_MODALITIES:
+        raise Rejected(Reason.WRONG_MODALITY, f"modality {modality}")
+    words = [word for word in re.split(r"[^A-Z]+", code(dataset, "BodyPartExamined")) if word]
+    others = [word for word in words if word in _OTHER_PARTS]
+    if others and not _CHEST_WORDS.intersection(words):
+        raise Rejected(Reason.WRONG_BODY_PART, f"body part {others[0]}")
+    if frontal_only and facts.view == "LATERAL":
+        raise Rejected(Reason.LATERAL_VIEW, "the header says lateral")

@@ -1,0 +1,71 @@
+"""Safe reading of single elements: a header may hold anything."""
+
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from pneumonia.imaging.rejection import Reason, Rejected
+from pneumonia.imaging.third_party import parsing
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """The element's value as pydicom converts it; None where it is absent or empty.
+
+    Raises:
+        Rejected: it cannot be converted.
+    """
+    if keyword not in dataset:
+        return None
+    with parsing(Reason.UNREADABLE, f"{keyword} cannot be read"):
+        found = dataset[keyword].value
+    return None if found is None or found == "" else found
+
+
+def numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """The element's numbers, up to 1e15 either way; an empty list where it is absent.
+
+    Raises:
+        Rejected: it holds something else than numbers.
+    """
+    found = value(dataset, keyword)
+    if found is None:
+        return []
+    with parsing(Reason.UNREADABLE, f"{keyword} is no number"):
+        converted = [float(item) for item in (found if isinstance(found, MultiValue | list) else [found])]
+    if not all(abs(number) <= 1e15 for number in converted):
+        raise Rejected(Reason.UNREADABLE, f"{keyword} is beyond all measure")
+    return converted
+
+
+def integer(dataset: Dataset, keyword: str, default: int | None = None) -> int:
+    """The element's first number, which must be whole.
+
+    Args:
+        dataset: where to look.
+        keyword: of the element.
+        default: for an absent element; None where it must be there.
+
+    Raises:
+        Rejected: absent without a default, or no whole number.
+    """
+    found = numbers(dataset, keyword)
+    if not found and default is not None:
+        return default
+    if not found or found[0] != int(found[0]):
+        raise Rejected(Reason.UNREADABLE, f"{keyword} is missing or no whole number")
+    return int(found[0])
+
+
+def code(dataset: Dataset, keyword: str) -> str:
+    """The element's text in upper case without the blanks around it, to be matched against a closed list.
+
+    Text that cannot be decoded is no code of any list, hence ''. The result must never be shown.
+    """
+    try:
+        found = value(dataset, keyword)
+    except Rejected:
+        return ""
+    if isinstance(found, MultiValue):
+        found = found[0] if found else ""
+    return found.strip(" \0").upper() if isinstance(found, str) else ""

@@ -1,0 +1,225 @@
+"""One frame of a DICOM file to its samples, whatever the transfer syntax."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from pneumonia.imaging.codestream import decode_codestream, is_codestream
+from pneumonia.imaging.elements import code, integer
+from pneumonia.imaging.grey import Codes, Stored, as_codes
+from pneumonia.imaging.header import Header
+from pneumonia.imaging.limits import check_size
+from pneumonia.imaging.rejection import Reason, Rejected
+from pneumonia.imaging.third_party import parsing
+
+Photometric = Literal[
+    "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The Image Pixel module (PS3.3 C.7.6.3), with what broken files leave out filled in."""
+
+    height: int
+    width: int
+    samples: int
+    planar: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    photometric: Photometric
+    frames: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Length of an uncompressed frame."""
+        # Two pixels of YBR_FULL_422 share their colour: four samples instead of six.
+        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
+        return self.height * self.width * samples * self.allocated // 8
+
+
+def read_layout(dataset: Dataset) -> Layout:
+    """Read and check the shape of the pixel data.
+
+    Raises:
+        Rejected: missing, contradictory or unsupported values; too small or too large.
+    """
+    height, width = integer(dataset, "Rows"), integer(dataset, "Columns")
+    check_size(height, width)
+    samples = integer(dataset, "SamplesPerPixel", 1)
+    allocated = integer(dataset, "BitsAllocated")
+    if allocated not in (8, 16):
+        raise Rejected(Reason.UNREADABLE, f"{allocated} bits allocated for a sample; 8 and 16 are supported")
+    stored = integer(dataset, "BitsStored", allocated)
+    if not 1 < stored <= allocated:
+        raise Rejected(Reason.UNREADABLE, f"{stored} bits stored of {allocated} allocated")
+    high_bit = integer(dataset, "HighBit", stored - 1)
+    if not stored - 1 <= high_bit < allocated:
+        # Seen in the wild, and ignored by viewers: the samples lie in the low bits.
+        high_bit = stored - 1
+    photometric = code(dataset, "PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "RGB")
+    if photometric not in get_args(Photometric):
+        raise Rejected(Reason.UNREADABLE, "unsupported photometric interpretation")
+    grey = photometric in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+    if samples != (1 if grey else 3):
+        raise Rejected(Reason.UNREADABLE, f"{photometric} with {samples} samples a pixel")
+    return Layout(
+        height=height,
+        width=width,
+        samples=samples,
+        planar=integer(dataset, "PlanarConfiguration", 0),
+        allocated=allocated,
+        stored=stored,
+        high_bit=high_bit,
+        signed=integer(dataset, "PixelRepresentation", 0) == 1,
+        photometric=cast("Photometric", photometric),
+        frames=max(1, integer(dataset, "NumberOfFrames", 1)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame."""
+
+    stored: Stored
+    """Its samples, shifted and masked to the bits that are stored; colour has shape (H, W, 3)."""
+    photometric: Photometric
+    """What the samples are, which for compressed colour is not always what the header says."""
+
+
+def read_frame(header: Header) -> Frame:
+    """Decode one frame.
+
+    Of several frames the middle one is taken, the earlier of two: the first of a run is often taken before
+    the exposure has settled, and the middle slice of a tomosynthesis is the one through the hila.
+
+    Raises:
+        Rejected: no pixels, damaged, truncated, a compression that nothing here decodes.
+    """
+    layout = read_layout(header.dataset)
+    index = (layout.frames - 1) // 2
+    with parsing(Reason.UNREADABLE, "damaged pixel data"):
+        element = header.dataset["PixelData"]
+        content: bytes = element.value or b""
+        encapsulated = element.is_undefined_length or header.syntax not in _NATIVE
+        pixel_vr = str(element.VR)
+
+    if not encapsulated:
+        needed = layout.frame_bytes * layout.frames
+        if len(content) < needed:
+            raise Rejected(Reason.TRUNCATED, f"{len(content)} of {needed} bytes of pixels")
+        with parsing(Reason.UNREADABLE, "damaged pixel data"):
+            return _native(layout, content, index, header.syntax, pixel_vr)
+
+    if header.syntax == RLELossless:
+        with parsing(Reason.UNREADABLE, "damaged RLE frame"):
+            return _native(layout, content, index, header.syntax, pixel_vr)
+    with parsing(Reason.TRUNCATED, "pixel data without the frame that was wanted"):
+        frame = get_frame(
+            content, index, number_of_frames=layout.frames, extended_offsets=_offsets(header.dataset)
+        )
+    if is_codestream(frame):
+        return _from_codestream(layout, frame)
+    if header.syntax == _ENCAPSULATED_UNCOMPRESSED:
+        with parsing(Reason.UNREADABLE, "damaged pixel data"):
+            return _native(replace(layout, frames=1), frame, 0, ExplicitVRLittleEndian, pixel_vr)
+    raise Rejected(Reason.UNSUPPORTED_COMPRESSION, _help(header.syntax))
+
+
+_ENCAPSULATED_UNCOMPRESSED = UID("1.2.840.10008.1.2.1.98")
+
+_NATIVE = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+
+
+def _offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
+    offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+    return (offsets, lengths) if offsets and lengths else None
+
+
+def _native(layout: Layout, content: bytes, index: int, syntax: UID, pixel_vr: str) -> Frame:
+    """Uncompressed and RLE samples, by pydicom; it undoes planes, sub-sampling and swapped bytes."""
+    options: dict[str, Any] = {
+        "rows": layout.height,
+        "columns": layout.width,
+        "number_of_frames": layout.frames,
+        "samples_per_pixel": layout.samples,
+        "planar_configuration": layout.planar,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "photometric_interpretation": layout.photometric,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": pixel_vr,
+        "view_only": True,
+        # Signs and unused bits are ours: pydicom knows no high bit other than the lowest possible.
+        "pixel_representation": 0,
+        "correct_unused_bits": False,
+    }
+    samples, _ = get_decoder(syntax).as_array(content, index=index, raw=True, **options)
+    return _masked(layout, as_codes(samples, layout.allocated), layout.allocated)
+
+
+def _from_codestream(layout: Layout, content: bytes) -> Frame:
+    samples, stream = decode_codestream(content, stored_as_rgb=layout.photometric == "RGB")
+    if samples.shape[:2] != (layout.height, layout.width) or stream.samples != layout.samples:
+        raise Rejected(
+            Reason.UNREADABLE,
+            f"the header says {layout.height} x {layout.width} x {layout.samples}, the compressed frame "
+            f"{stream.height} x {stream.width} x {stream.samples}",
+        )
+    if stream.samples == 3 and samples.ndim == 2:
+        # Only the Y was decoded.
+        samples, layout = samples[..., np.newaxis], replace(layout, photometric="YBR_FULL")
+    elif layout.photometric in ("YBR_ICT", "YBR_RCT"):
+        layout = replace(layout, photometric="RGB")
+    return _masked(layout, samples, stream.precision)
+
+
+def _masked(layout: Layout, samples: Codes, precision: int) -> Frame:
+    """Keep the stored bits alone: what lies above and below them may be overlays (PS3.5 8.1.1).
+
+    Args:
+        layout: where the bits are.
+        samples: of any shape.
+        precision: how many bits the samples came with. A codec may have been given the stored bits only.
+    """
+    if precision > layout.high_bit:
+        shift, bits = layout.high_bit + 1 - layout.stored, layout.stored
+    else:
+        shift, bits = 0, min(layout.stored, precision)
+    if shift or samples.max() >= 2**bits:
+        samples = as_codes((samples >> shift) & (2**bits - 1), bits)
+    return Frame(Stored(samples, bits, layout.signed), layout.photometric)
+
+
+_JPEG_XL = "1.2.840.10008.1.2.4.11"
+"""How the transfer syntaxes of JPEG XL begin; pydicom does not know them yet."""
+
+
+def _help(syntax: UID) -> str:
+    """Name the transfer syntax and a package that decodes it. An unknown identifier is not repeated."""
+    name = "JPEG XL" if syntax.startswith(_JPEG_XL) else syntax.name
+    if name == str(syntax):
+        return "unknown transfer syntax; convert the file with dcmtk or gdcm"
+    if name.startswith(("JPIP", "SMPTE")):
+        return f"{name}: the pixels are not in the file"
+    package = "av" if name.startswith(("MPEG", "Fragmentable MPEG", "HEVC")) else "imagecodecs"
+    return f"{name}: no decoder is installed; the package {package} has one, convert the file with it"

@@ -1,0 +1,234 @@
+"""From the raw archive to the packed image store: every image read, decoded and squared, on all cores.
+
+What comes out depends on the records only: not on their order, the number of workers or the joblib backend.
+"""
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import joblib
+import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pneumonia.classes import CLASSES
+from pneumonia.errors import UserError
+from pneumonia.imaging.decode import decode_with_facts
+from pneumonia.imaging.grey import Rendering
+from pneumonia.imaging.rejection import Reason, Rejected
+from pneumonia.imaging.square import to_square
+from pneumonia.params import Preprocess
+from pneumonia.sources.archive import Archive, DamagedMemberError
+from pneumonia.sources.atomic import whole_file
+from pneumonia.sources.record import Record
+from pneumonia.store import INDEX_COLUMNS, write_images
+
+TASK_BYTES = 2**21
+"""Of squares that one task returns: enough to hide the cost of a task, little enough to keep memory flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row of rejected.csv."""
+
+    file: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A row of index.csv and its image."""
+
+    row: dict[str, str | int]
+    square: NDArray[np.uint8]
+
+
+def pack(
+    archive: Archive,
+    records: Sequence[Record],
+    preprocess: Preprocess,
+    images: Path,
+    index: Path,
+    rejected: Path,
+    *,
+    workers: int = -1,
+) -> None:
+    """Decode the records' images into one array, one table and a table of what could not be used.
+
+    images.npy is uint8 (N, size, size); row i of index.csv, columns `store.INDEX_COLUMNS`, describes image i;
+    height and width are those of the decoded image before it was squared. rejected.csv has the columns
+    file,reason,detail. All are sorted by file. images and index appear when all is well and not before;
+    rejected.csv stands for the reader also when too much was rejected.
+
+    Files of the same content that carry two labels are rejected, all of them; nobody can say which is right.
+
+    Args:
+        archive: where the files of the records are.
+        records: one an image, in any order.
+        preprocess: size, fit, and max_rejected.
+        images: the .npy file to make.
+        index: the table to make.
+        rejected: the table of rejected images to make.
+        workers: processes; -1 for one a core.
+
+    Raises:
+        UserError: there is no record, a larger fraction than max_rejected is rejected, a class is left
+            without images, the disk is full, or memory has run out.
+    """
+    for output in (images, index, rejected):
+        output.unlink(missing_ok=True)
+    if not records:
+        raise UserError(
+            f"{archive.path} holds no labelled image; check source.name and source.path in params.yaml."
+        )
+    records = sorted(records, key=lambda record: record.file)
+    conflicting = _conflicting_labels(archive, records)
+    rejections: list[Rejection] = []
+    kept: Counter[str] = Counter()
+
+    def squares(table: "csv.DictWriter[str]") -> Iterator[NDArray[np.uint8]]:
+        with closing(_decoded(archive, records, preprocess, workers)) as results:
+            for result in results:
+                if isinstance(result, Rejection):
+                    rejections.append(result)
+                elif result.row["file"] in conflicting:
+                    detail = "another file of the same content carries the other label"
+                    rejections.append(Rejection(str(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
+                else:
+                    kept[str(result.row["label"])] += 1
+                    table.writerow(result.row)
+                    yield result.square
+
+    with whole_file(index) as index_part, whole_file(images) as images_part:
+        with index_part.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, INDEX_COLUMNS, lineterminator="\n")
+            table.writeheader()
+            write_images(images_part, squares(table), preprocess.size)
+        _write_rejections(rejected, rejections)
+        _require_enough(kept, rejections, preprocess.max_rejected, rejected)
+
+
+def _conflicting_labels(archive: Archive, records: Sequence[Record]) -> set[str]:
+    """Return the files whose content is there under the other label too.
+
+    Size and CRC-32 stand in the archive's directory, so that only the few files that agree in them are read.
+    """
+    alike: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    for record in records:
+        alike[archive.checksum(record.file)].append(record)
+    same: dict[str, list[Record]] = defaultdict(list)
+    for candidates in alike.values():
+        if len({record.label for record in candidates}) > 1:
+            for record in candidates:
+                with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
+                    same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
+    conflicts = (group for group in same.values() if len({record.label for record in group}) > 1)
+    return {record.file for group in conflicts for record in group}
+
+
+def _decoded(
+    archive: Archive, records: Sequence[Record], preprocess: Preprocess, workers: int
+) -> Generator[_Packed | Rejection]:
+    """Yield a result for every record, in their order, with a progress bar."""
+    size = max(1, min(32, TASK_BYTES // preprocess.size**2))
+    starts = range(0, len(records), size)
+    stopped = False
+
+    def tasks() -> Iterator[Any]:
+        for start in starts:
+            if stopped:
+                return
+            yield joblib.delayed(_decode_chunk)(archive, records[start : start + size], preprocess)
+
+    chunks = joblib.Parallel(
+        n_jobs=max(1, min(joblib.effective_n_jobs(workers), len(starts))),
+        return_as="generator",
+        batch_size=1,
+        max_nbytes=None,
+    )(tasks())
+    try:
+        with tqdm(total=len(records), desc="preprocess", unit="image", disable=None) as bar:
+            for results in chunks:
+                yield from results
+                bar.update(len(results))
+    except TerminatedWorkerError as error:
+        raise UserError(
+            "A worker process was killed while decoding, most likely because memory ran out; close other "
+            "programs and run again."
+        ) from error
+    finally:
+        # When the caller stops early: the few tasks under way are waited for, because joblib answers an
+        # abandoned generator with warnings and a broken pool.
+        stopped = True
+        for _ in chunks:
+            pass
+
+
+def _decode_chunk(
+    archive: Archive, records: Sequence[Record], preprocess: Preprocess
+) -> list[_Packed | Rejection]:
+    """The work of one task, in a worker process."""
+    cv2.setNumThreads(1)  # the workers are as many as the cores
+    return [_decode_one(archive, record, preprocess) for record in records]
+
+
+def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
+    try:
+        content = archive.read(record.file)
+        grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
+    except DamagedMemberError:
+        return Rejection(record.file, Reason.UNREADABLE, "damaged in the archive")
+    except Rejected as rejected:
+        return Rejection(record.file, rejected.reason, rejected.detail)
+    square = np.ascontiguousarray(to_square(grey, preprocess.size, preprocess.fit))
+    row = asdict(record) | {
+        "age": "" if facts.age_years is None else facts.age_years,
+        "sex": facts.sex,
+        "view": facts.view,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "pixels_sha256": hashlib.sha256(square.data).hexdigest(),
+        "height": grey.shape[0],
+        "width": grey.shape[1],
+    }
+    return _Packed(row, square)
+
+
+def _rendering(preprocess: Preprocess) -> Rendering:
+    low, high = preprocess.percentiles
+    return Rendering(preprocess.window_index, preprocess.no_window, (low, high))
+
+
+def _write_rejections(path: Path, rejections: Sequence[Rejection]) -> None:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, [field.name for field in fields(Rejection)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(rejection) for rejection in rejections)
+
+
+def _require_enough(
+    kept: Counter[str], rejections: Sequence[Rejection], max_rejected: float, table: Path
+) -> None:
+    total = kept.total() + len(rejections)
+    if len(rejections) > max_rejected * total:
+        reasons = Counter(str(rejection.reason) for rejection in rejections).most_common()
+        # Most common first; alphabetical among equals, whatever the order of the files.
+        reasons.sort(key=lambda item: (-item[1], item[0]))
+        common = ", ".join(f"{count:,} {reason}" for reason, count in reasons[:3])
+        raise UserError(
+            f"{len(rejections):,} of {total:,} images cannot be used, more than preprocess.max_rejected "
+            f"({max_rejected:g}) allows: {common}, for example {rejections[0].file}; all are in {table}."
+        )
+    for label in CLASSES:
+        if not kept[label]:
+            raise UserError(
+                f"No image of the class {label} is left ({len(rejections):,} were rejected, see {table})."
+            )

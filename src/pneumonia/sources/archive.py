@@ -1,0 +1,263 @@
+"""The raw images of every source: one zip archive, read in place and never unpacked.
+
+Reading in place avoids both the thousands of small files and the dangers of extraction. What is left of
+those dangers (names that leave the archive, links, bombs) is refused when the archive is opened, so that
+nothing later has to think of them.
+"""
+
+import errno
+import filecmp
+import os
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from pneumonia.errors import UserError
+from pneumonia.sources.atomic import whole_file
+
+MAX_MEMBERS = 1_000_000
+MAX_MEMBER_BYTES = 256 * 2**20
+"""More than an uncompressed 16-bit radiograph of 8,000 x 8,000 pixels; a member is read into memory whole."""
+MAX_RATIO = 100
+"""Of all members together, unpacked to packed. Uncompressed radiographs shrink to a half or a third."""
+MIN_BOMB_BYTES = 2**30
+"""A small archive may shrink as it likes: a table of zeros is no attack."""
+
+COPY_CHUNK = 2**20
+
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OSError)
+"""What zipfile raises for broken archives, as found by mutating some 20,000 times."""
+
+
+class DamagedMemberError(UserError):
+    """One member of an archive cannot be read; the others can."""
+
+
+class Archive:
+    """A zip archive, opened on first use and once in a process; it pickles as its absolute path.
+
+    Raises:
+        UserError: (any method) the file is missing, is no zip or a truncated one, or is unsafe: a path that
+            leaves the archive, a link, an encrypted member, an unusual compression, absurd sizes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def names(self) -> list[str]:
+        """Paths of the regular files, sorted, without what macOS adds: __MACOSX/, ._* and .DS_Store."""
+        return sorted(name for name in self._members if not is_clutter(name))
+
+    def read(self, name: str) -> bytes:
+        """Return a member's bytes, unpacked and checked against its CRC-32.
+
+        Raises:
+            DamagedMemberError: its bytes are not what the archive's directory says.
+            KeyError: there is no such member.
+        """
+        zip_file, members = _opened(*_identity(self.path))
+        member = members[name]
+        try:
+            with zip_file.open(member) as file:
+                # One byte more than promised, so that a member that lies about its size is cut, not believed.
+                content = file.read(member.file_size + 1)
+        except _BROKEN as error:
+            _raise_disk_error(error)
+            raise DamagedMemberError(f"{name} in {self.path} is damaged: {error}.") from error
+        if len(content) != member.file_size:
+            raise DamagedMemberError(
+                f"{name} in {self.path} is damaged: {len(content)} bytes are left of it."
+            )
+        return content
+
+    def checksum(self, name: str) -> tuple[int, int]:
+        """Size and CRC-32 of a member from the archive's directory: equal for equal contents."""
+        member = self._members[name]
+        return member.file_size, member.CRC
+
+    def same_content(self, one: str, other: str) -> bool:
+        """Whether two members hold the same bytes, going by size and CRC-32."""
+        return self.checksum(one) == self.checksum(other)
+
+    @property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        return _opened(*_identity(self.path))[1]
+
+
+class Folder:
+    """A folder of files, seen the way an Archive is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        """Paths of the regular files below the folder, sorted, with / between the parts.
+
+        Raises:
+            UserError: a file or folder in it is a link, or is neither file nor folder, or cannot be listed.
+        """
+        names = []
+        for parent, folders, files in os.walk(self.path, onerror=_cannot_list):
+            for name in folders:
+                _refuse_link(Path(parent, name))
+            for name in files:
+                path = Path(parent, name)
+                relative = path.relative_to(self.path).as_posix()
+                if not is_clutter(relative):
+                    _refuse_link(path)
+                    names.append(relative)
+        return sorted(names)
+
+    def same_content(self, one: str, other: str) -> bool:
+        """Whether two files hold the same bytes."""
+        return filecmp.cmp(self.path / one, self.path / other, shallow=False)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a path is one of those that macOS adds to folders and archives."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or any(part == ".DS_Store" or part.startswith("._") for part in parts)
+
+
+def pack_folder(folder: Path, archive: Path, names: Iterable[str] | None = None) -> None:
+    """Write files of a folder into one uncompressed zip archive; same files, same bytes.
+
+    Images are compressed already, and stored members are read faster.
+
+    Args:
+        folder: where the files are.
+        archive: the zip archive to make; it appears when it is complete.
+        names: paths below the folder with / between the parts; all files when None.
+
+    Raises:
+        UserError: there is a link in the folder, a file cannot be read, or the disk is full.
+    """
+    names = Folder(folder).names() if names is None else sorted(names)
+    with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file:
+        for name in tqdm(names, desc="pack", unit="file", disable=None):
+            member = zipfile.ZipInfo(name)  # its date is 1980-01-01, whatever the file's is
+            member.create_system = 3  # Unix, on every platform
+            member.external_attr = (stat.S_IFREG | 0o644) << 16
+            member.file_size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as source, zip_file.open(member, "w") as target:
+                shutil.copyfileobj(source, target, COPY_CHUNK)
+
+
+def copy_archive(source: Path, archive: Path) -> None:
+    """Copy a zip archive; the copy appears when it is complete.
+
+    Raises:
+        UserError: the source is no archive that we read, it cannot be read, or the disk is full.
+    """
+    Archive(source).names()
+    with whole_file(archive) as part, source.open("rb") as file, part.open("wb") as target:
+        bar = tqdm.wrapattr(
+            file, "read", total=source.stat().st_size, desc="copy", unit="B", unit_scale=True, disable=None
+        )
+        with bar as reader:
+            shutil.copyfileobj(reader, target, COPY_CHUNK)
+
+
+def _identity(path: Path) -> tuple[str, int, int, int]:
+    """What tells one version of a file in one process from another."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run `dvc repro`.") from None
+    # A forked process must not share the position in the open file.
+    return str(path), status.st_size, status.st_mtime_ns, os.getpid()
+
+
+@lru_cache(maxsize=2)
+def _opened(
+    path: str, _size: int, _modified: int, _process: int
+) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """Open and check an archive once, although every task that is sent to a worker brings its own Archive."""
+    try:
+        zip_file = zipfile.ZipFile(path)
+    except _BROKEN as error:
+        _raise_disk_error(error)
+        raise UserError(
+            f"{path} is not a zip archive, or not a complete one; copy or download it again."
+        ) from error
+    try:
+        return zip_file, _checked(path, zip_file)
+    except BaseException:
+        zip_file.close()
+        raise
+
+
+def _raise_disk_error(error: Exception) -> None:
+    """Let an OSError pass that is about the disk; EINVAL is zipfile's seek to a nonsensical place."""
+    if isinstance(error, PermissionError):
+        raise UserError(
+            f"{error.filename} cannot be read: {error.strerror}; change its permissions."
+        ) from error
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:
+        raise error
+
+
+def _checked(path: str, zip_file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the regular files by name, or refuse the archive."""
+    infos = zip_file.infolist()
+    if len(infos) > MAX_MEMBERS:
+        raise UserError(f"{path} holds {len(infos):,} files; more than {MAX_MEMBERS:,} are refused.")
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        fault = _fault(info)
+        if info.filename in members:
+            fault = "is there twice"
+        if fault:
+            raise UserError(f"{path} is refused: its member {info.filename!r} {fault}.")
+        if not info.is_dir():
+            members[info.filename] = info
+    unpacked = sum(info.file_size for info in infos)
+    if unpacked > max(MIN_BOMB_BYTES, MAX_RATIO * Path(path).stat().st_size):
+        raise UserError(
+            f"{path} is refused: it would unpack to {unpacked / 2**30:,.0f} GiB, more than {MAX_RATIO} times "
+            "its size."
+        )
+    return members
+
+
+def _fault(info: zipfile.ZipInfo) -> str | None:
+    """What is wrong with a member, as the end of a sentence."""
+    name = info.filename.replace("\\", "/")
+    fault = None
+    if not name:
+        fault = "has no name"
+    elif name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
+        fault = "has a path that leads out of the archive"
+    elif any(ord(character) < 32 for character in name):
+        fault = "has a name with control characters"
+    elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        fault = "is a link or a special file"
+    elif info.flag_bits & 0x1:
+        fault = "is encrypted; make the archive again without a password"
+    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Besides, zipfile bounds the memory that unpacking takes for these two only.
+        fault = f"has compression method {info.compress_type}; make the archive again with the usual, deflate"
+    elif info.file_size > MAX_MEMBER_BYTES:
+        limit = MAX_MEMBER_BYTES // 2**20
+        fault = f"unpacks to {info.file_size / 2**20:,.0f} MiB; more than {limit} are refused"
+    return fault
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is a link; copy the folder with its links followed (`cp -rL`) and give the copy."
+        )
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is neither a file nor a folder; remove it.")
+
+
+def _cannot_list(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be listed: {error.strerror}; change its permissions.") from None

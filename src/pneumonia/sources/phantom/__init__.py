@@ -1,0 +1,1 @@
+"""Synthetic chest radiographs, computed from thicknesses and stored the ways real ones are."""

@@ -1,0 +1,47 @@
+"""What `make repro` prints at its end: the metrics, and where to look."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pneumonia import paths
+
+ROWS = {
+    "images": "n",
+    "accuracy": "accuracy",
+    "AUROC": "auroc",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "F1": "f1",
+}
+
+
+def summarise(evaluation: dict[str, Any], report: Path) -> str:
+    """Set the metrics of validation and test side by side, with the test set's 95 % intervals."""
+    lines = [f"{'':<14}{'validation':>12}{'test':>12}   95 % interval"]
+    for title, name in ROWS.items():
+        interval = evaluation["test"].get(f"{name}_ci95")
+        between = f"   {interval['low']:.3f} to {interval['high']:.3f}" if interval else ""
+        shown = "".join(_cell(evaluation[split].get(name)) for split in ("val", "test"))
+        lines.append(f"{title:<14}{shown}{between}")
+    lines += [
+        "",
+        f"Threshold {evaluation['test']['threshold']:.3f}, chosen on validation.",
+        "",
+        f"Report        {report.resolve().as_uri()}",
+        "Curves        dvc plots show",
+        "MLflow        mlflow ui --backend-store-uri sqlite:///mlflow.db, then http://127.0.0.1:5000",
+        "(`. .venv/bin/activate` first; on Windows `.venv\\Scripts\\activate`)",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return f"{'-':>12}"
+    return f"{value:>12d}" if isinstance(value, int) else f"{value:>12.3f}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(summarise(json.loads(paths.EVALUATE_METRICS.read_text("utf-8")), paths.REPORT) + "\n")

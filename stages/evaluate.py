@@ -1,0 +1,48 @@
+"""Choose the threshold on validation; then, once, look at the test set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pneumonia import paths
+from pneumonia.evaluation.curves import curves
+from pneumonia.evaluation.predictions import as_positive, predict, tabulate
+from pneumonia.evaluation.summary import evaluate as compute_metrics
+from pneumonia.evaluation.threshold import choose_threshold
+from pneumonia.network.device import choose_compute
+from pneumonia.network.predict import predict as predict_probability
+from pneumonia.network.weights import load_weights
+from pneumonia.params import Params
+from pneumonia.split_table import read_split
+from pneumonia.store import open_images, read_index
+from pneumonia.tracking.record import record_evaluation
+from pneumonia.writing import write_metrics, write_table
+from stages.entry import run
+
+
+def evaluate(params: Params) -> None:
+    """Write predictions, metrics, curves and the model card."""
+    compute = choose_compute(params.device, params.precision, params.threads)
+    index = read_index(paths.INDEX)
+    split = read_split(paths.SPLIT, index)
+    rows = np.flatnonzero(split.isin(("val", "test")))
+    module, description = load_weights(paths.WEIGHTS)
+    images = open_images(paths.IMAGES)
+    probability = predict_probability(module, description, images, rows, compute, progress="evaluate")
+
+    table = tabulate(index.iloc[rows], split.iloc[rows], probability)
+    val = table[table["split"] == "val"]
+    threshold = choose_threshold(as_positive(val["label"]), val["probability"].to_numpy(), params.evaluate)
+    predictions = predict(table, threshold)
+
+    write_table(paths.PREDICTIONS, predictions)
+    write_metrics(paths.EVALUATE_METRICS, compute_metrics(predictions, threshold, params.evaluate))
+    for name, curve in curves(predictions, params.evaluate.calibration_bins).items():
+        write_table(paths.CURVES / f"{name}.csv", curve)
+    card = description.card(threshold, params.evaluate.threshold_rule)
+    paths.MODEL_CARD.write_text(card, encoding="utf-8", newline="\n")
+    record_evaluation(Path.cwd(), params)
+
+
+if __name__ == "__main__":
+    run(evaluate)

@@ -1,0 +1,35 @@
+"""Decide who is in training, validation and test, and measure the training images."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from pneumonia import paths
+from pneumonia.params import Params
+from pneumonia.split_table import write_split
+from pneumonia.splitting.assign import assign
+from pneumonia.splitting.report import data_report
+from pneumonia.splitting.statistics import grey_statistics
+from pneumonia.store import open_images, read_index
+from pneumonia.writing import write_metrics
+from stages.entry import run
+
+
+def split(params: Params) -> None:
+    """Write the split, mean and standard deviation of its training part, and the data report."""
+    index = read_index(paths.INDEX)
+    assignment = assign(index, params.split)
+    train_rows = np.flatnonzero(assignment.split == "train")
+    statistics = grey_statistics(open_images(paths.IMAGES), train_rows)
+    rejected = pd.read_csv(paths.REJECTED, dtype=str, keep_default_na=False)
+    with paths.RAW_ARCHIVE.open("rb") as archive:
+        archive_sha256 = hashlib.file_digest(archive, "sha256").hexdigest()
+
+    write_split(paths.SPLIT, index, assignment.split)
+    write_metrics(paths.STATISTICS, statistics._asdict())
+    write_metrics(paths.DATA_REPORT, data_report(index, assignment, rejected, statistics, archive_sha256))
+
+
+if __name__ == "__main__":
+    run(split)

@@ -1,0 +1,242 @@
+import errno
+import hashlib
+import os
+import random
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from pneumonia.classes import Label
+from pneumonia.errors import UserError
+from pneumonia.imaging import packing
+from pneumonia.imaging.facts import HeaderFacts
+from pneumonia.imaging.packing import pack
+from pneumonia.params import load_params
+from pneumonia.sources.archive import Archive
+from pneumonia.sources.record import Record
+from pneumonia.store import INDEX_COLUMNS, open_images, read_index
+
+SIZE = 64
+PREPROCESS = load_params(Path(__file__).parents[2] / "params.yaml").preprocess.model_copy(
+    update={"size": SIZE}
+)
+
+
+def picture(seed: int, height: int = SIZE, width: int = SIZE) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1])
+
+
+def label_of(number: int) -> Label:
+    return "pneumonia" if number % 2 else "normal"
+
+
+class Case:
+    """Twelve images in an archive, their records, and the outputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.contents = {f"set/{number:02d}.png": png(picture(number)) for number in range(12)}
+        self.records = [
+            Record(file, label_of(number), f"patient{number}", "test", "group")
+            for number, file in enumerate(self.contents)
+        ]
+        self.images = folder / "out" / "images.npy"
+        self.index = folder / "out" / "index.csv"
+        self.rejected = folder / "out" / "rejected.csv"
+
+    def pack(
+        self,
+        *,
+        max_rejected: float = 0.0,
+        workers: int = 1,
+        records: list[Record] | None = None,
+        damage: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        path = self.folder / "images.zip"
+        with zipfile.ZipFile(path, "w") as zip_file:
+            for name, content in self.contents.items():
+                zip_file.writestr(name, content)
+        path.write_bytes(damage(path.read_bytes()))
+        pack(
+            Archive(path),
+            self.records if records is None else records,
+            PREPROCESS.model_copy(update={"max_rejected": max_rejected}),
+            self.images,
+            self.index,
+            self.rejected,
+            workers=workers,
+        )
+
+    @property
+    def outputs(self) -> list[str]:
+        return sorted(path.name for path in self.images.parent.iterdir())
+
+    @property
+    def rejections(self) -> list[list[str]]:
+        table = pd.read_csv(self.rejected, dtype=str)
+        assert list(table.columns) == ["file", "reason", "detail"]
+        return [list(row) for row in table[["file", "reason"]].to_numpy()]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def test_row_and_image_belong_together(case: Case) -> None:
+    case.contents["set/05.png"] = png(picture(5, 2 * SIZE, 3 * SIZE))
+    case.pack()
+    images, index = open_images(case.images), read_index(case.index)
+    assert images.shape == (12, SIZE, SIZE)
+    assert tuple(index.columns) == INDEX_COLUMNS
+    for number in (0, 11):
+        np.testing.assert_array_equal(images[number], picture(number))
+    row = index.iloc[11]
+    assert row["file"] == "set/11.png"
+    assert row["label"] == "pneumonia"
+    assert row["patient"] == "patient11"
+    assert row["official_split"] == "test"
+    assert row["group"] == "group"
+    assert row["sha256"] == hashlib.sha256(case.contents["set/11.png"]).hexdigest()
+    assert row["pixels_sha256"] == hashlib.sha256(picture(11).tobytes()).hexdigest()
+    assert list(index.loc[5, ["height", "width"]]) == [2 * SIZE, 3 * SIZE]
+    assert index.loc[5, "pixels_sha256"] == hashlib.sha256(images[5].tobytes()).hexdigest()
+    assert case.rejected.read_bytes() == b"file,reason,detail\n"
+    assert case.outputs == ["images.npy", "index.csv", "rejected.csv"]
+
+
+def test_names_with_commas_and_quotes_survive(case: Case) -> None:
+    name = 'set/a "b", ü.png'
+    case.contents[name] = png(picture(99))
+    case.pack(records=[*case.records, Record(name, "normal", "p,1")])
+    row = read_index(case.index).set_index("file").loc[name]
+    assert row["patient"] == "p,1"
+    assert row["official_split"] == row["group"] == ""
+
+
+def test_neither_order_nor_workers_change_a_byte(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "TASK_BYTES", 2 * SIZE**2)  # six tasks
+    case.contents["set/03.png"] = b"broken"
+    outputs = (case.images, case.index, case.rejected)
+    case.pack(max_rejected=0.1)
+    expected = [path.read_bytes() for path in outputs]
+    random.Random(1).shuffle(case.records)
+    case.contents = dict(reversed(case.contents.items()))
+    case.pack(max_rejected=0.1, workers=2)
+    assert [path.read_bytes() for path in outputs] == expected
+
+
+def test_what_cannot_be_used_is_set_aside(case: Case) -> None:
+    case.contents["set/04.png"] = b"no image at all"
+    damaged = case.contents["set/07.png"][-40:]
+    case.pack(max_rejected=0.2, damage=lambda content: content.replace(damaged, damaged[::-1]))
+    assert case.rejections == [["set/04.png", "not_an_image"], ["set/07.png", "unreadable"]]
+    index = read_index(case.index)
+    assert len(index) == len(open_images(case.images)) == 10
+    assert not {"set/04.png", "set/07.png"} & set(index["file"])
+    np.testing.assert_array_equal(open_images(case.images)[4], picture(5))
+
+
+def test_too_many_rejections_stop_the_run_and_are_listed(case: Case) -> None:
+    case.pack()
+    for number in (2, 3, 8):
+        case.contents[f"set/{number:02d}.png"] = b"no image at all"  # of both labels, which is no matter
+    case.contents["set/09.png"] = case.contents["set/09.png"][:100]
+    with pytest.raises(UserError) as caught:
+        case.pack(max_rejected=0.25)
+    message = str(caught.value)
+    assert "4 of 12 images cannot be used" in message
+    assert "preprocess.max_rejected (0.25)" in message
+    assert "3 not_an_image" in message
+    assert str(case.rejected) in message
+    assert [file for file, _ in case.rejections] == [f"set/{number:02d}.png" for number in (2, 3, 8, 9)]
+    assert case.outputs == ["rejected.csv"]
+
+
+def test_the_allowed_fraction_is_still_allowed(case: Case) -> None:
+    for number in (2, 3, 8):
+        case.contents[f"set/{number:02d}.png"] = b"no image at all"
+    case.pack(max_rejected=0.25)
+    assert len(read_index(case.index)) == 9
+
+
+def test_one_content_with_two_labels_is_rejected_wherever_it_is(case: Case) -> None:
+    case.contents["set/01.png"] = case.contents["set/06.png"] = case.contents["set/10.png"]
+    case.contents["set/02.png"] = case.contents["set/04.png"]  # one label: allowed
+    case.pack(max_rejected=0.5)
+    assert case.rejections == [
+        ["set/01.png", "label_conflicting"],
+        ["set/06.png", "label_conflicting"],
+        ["set/10.png", "label_conflicting"],
+    ]
+    index = read_index(case.index).set_index("file")
+    assert index.loc["set/02.png", "sha256"] == index.loc["set/04.png", "sha256"]
+
+
+def test_conflicting_labels_count_as_rejected(case: Case) -> None:
+    case.contents["set/01.png"] = case.contents["set/06.png"]
+    with pytest.raises(UserError, match=r"2 of 12 images .* 2 label_conflicting, for example set/01.png"):
+        case.pack(max_rejected=0.1)
+
+
+def test_a_class_without_images_is_refused(case: Case) -> None:
+    with pytest.raises(UserError, match="No image of the class normal is left"):
+        case.pack(records=[record for record in case.records if record.label == "pneumonia"])
+    assert case.outputs == ["rejected.csv"]
+
+
+def test_no_record_at_all_is_refused(case: Case) -> None:
+    with pytest.raises(UserError, match="holds no labelled image"):
+        case.pack(records=[])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def fill(path: Path, images: Iterable[NDArray[np.uint8]], size: int) -> int:
+        path.write_bytes(next(iter(images)).tobytes())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(packing, "write_images", fill)
+    monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)
+    with pytest.raises(UserError, match=r"no space left in .* for images.npy"):
+        case.pack(workers=workers)
+    assert case.outputs == []
+
+
+def test_an_interruption_leaves_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(content: bytes, *_: object, **__: object) -> tuple[NDArray[np.uint8], HeaderFacts]:
+        if content == case.contents["set/06.png"]:
+            raise KeyboardInterrupt
+        return picture(0), HeaderFacts()
+
+    monkeypatch.setattr(packing, "decode_with_facts", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        case.pack()
+    assert case.outputs == []
+
+
+def test_a_worker_that_is_killed_is_one_sentence_and_leaves_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)
+    monkeypatch.setattr(packing, "_decode_chunk", die)
+    with pytest.raises(UserError, match="A worker process was killed"):
+        case.pack(workers=2)
+    assert case.outputs == []
+
+
+def die(*_: object) -> None:
+    os._exit(137)

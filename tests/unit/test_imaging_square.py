@@ -1,0 +1,77 @@
+"""Squares: what is kept, what is added, and that nothing is invented."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pneumonia.imaging.square import to_square
+
+SIDES = st.integers(1, 150)
+FITS = ["squash", "pad", "crop"]
+
+
+@given(SIDES, SIDES, st.integers(16, 100), st.sampled_from(FITS), st.integers(0, 255))
+def test_constant_stays_constant(height, width, size, fit, level):
+    square = to_square(np.full((height, width), level, np.uint8), size, fit)
+    assert square.shape == (size, size)
+    assert square.dtype == np.uint8
+    expected = {0, level} if fit == "pad" else {level}
+    assert set(np.unique(square)) <= expected
+    assert level in square
+
+
+@given(SIDES, SIDES, st.integers(16, 100))
+def test_padding_keeps_the_aspect_and_centres(height, width, size):
+    square = to_square(np.full((height, width), 200, np.uint8), size, "pad")
+    rows, columns = np.flatnonzero(square.any(axis=1)), np.flatnonzero(square.any(axis=0))
+    scale = size / max(height, width)
+    assert abs(len(rows) - height * scale) <= 1
+    assert abs(len(columns) - width * scale) <= 1
+    assert max(len(rows), len(columns)) == size
+    for kept in (rows, columns):
+        assert np.array_equal(kept, np.arange(kept[0], kept[-1] + 1))
+        assert abs(kept[0] - (size - 1 - kept[-1])) <= 1
+
+
+@given(st.integers(1, 6), st.integers(16, 40), st.integers(0, 2**32))
+def test_shrinking_averages_areas(factor, size, seed):
+    grey = np.random.default_rng(seed).integers(0, 256, (factor * size,) * 2).astype(np.uint8)
+    means = grey.reshape(size, factor, size, factor).mean(axis=(1, 3))
+    for fit in FITS:
+        assert np.abs(to_square(grey, size, fit) - means).max() <= 0.501
+
+
+def test_a_square_of_the_right_size_is_unchanged():
+    grey = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    for fit in FITS:
+        assert np.array_equal(to_square(grey, 64, fit), grey)
+
+
+@pytest.mark.parametrize("shape", [(32, 96), (96, 32)])
+def test_crop_takes_the_middle(shape):
+    grey = np.zeros(shape, np.uint8)
+    middle = np.random.default_rng(0).integers(1, 256, (32, 32)).astype(np.uint8)
+    if shape[0] == 32:
+        grey[:, 32:64] = middle
+    else:
+        grey[32:64] = middle
+    assert np.array_equal(to_square(grey, 32, "crop"), middle)
+
+
+def test_growing_interpolates():
+    grey = np.array([[0, 100], [100, 200]], np.uint8).repeat(16, 0).repeat(16, 1)
+    grown = to_square(grey, 128, "squash").astype(int)
+    assert np.diff(grown, axis=0).min() >= 0
+    assert np.diff(grown, axis=1).min() >= 0
+    assert len(np.unique(grown)) > 4
+
+
+def test_orientation_is_kept():
+    grey = np.zeros((60, 90), np.uint8)
+    grey[:30, 45:] = 255
+    for fit in FITS:
+        square = to_square(grey, 30, fit).astype(float)
+        assert square[:15, 15:].mean() > 150
+        assert square[15:].mean() < 10
+        assert square[:, :15].mean() < 10
