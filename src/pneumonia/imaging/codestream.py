@@ -37,7 +37,7 @@ from pneumonia.imaging.third_party import parsing
 try:
     import imagecodecs
 except ModuleNotFoundError:
-    imagecodecs = None
+    imagecodecs = None  # type: ignore[assignment]
 
 Coding = Literal["jpeg", "jpeg-12", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
 
