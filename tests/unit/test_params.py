@@ -35,7 +35,7 @@ def test_rates_as_dvc_and_people_write_them_are_numbers(
     tmp_path: Path, text: str, written: str, meant: float
 ) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("lr: 1e-3", f"lr: {written}"))
+    path.write_text(text.replace("lr: 2e-3", f"lr: {written}"))
     assert load_params(path).lr == meant
 
 
@@ -67,7 +67,7 @@ def test_rates_as_dvc_and_people_write_them_are_numbers(
         ("preprocess.percentiles", [9, 9], "preprocess.percentiles is [9, 9]; the first number must be the"),
         ("augment.scale", [0, 1], "augment.scale[0] is 0; it must be a number, above 0."),
         ("augment.scale", [2, 1], "augment.scale is [2, 1]; the first number must not be the larger."),
-        ("warmup_epochs", 100, "warmup_epochs is 100; it must be below epochs, 8."),
+        ("warmup_epochs", 100, "warmup_epochs is 100; it must be below epochs, 12."),
         ("pos_weight", 2.0, "pos_weight is 2; it acts with loss bce only, else keep it 1."),
     ],
 )

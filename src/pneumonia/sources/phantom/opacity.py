@@ -32,7 +32,7 @@ class SeverityDistribution:
         return float(low + (high - low) * rng.beta(*self.shape))
 
 
-SEVERITY = SeverityDistribution(subtle_share=0.12, subtle=(0.12, 0.3), plain=(0.45, 1.0), shape=(1.5, 1.3))
+SEVERITY = SeverityDistribution(subtle_share=0.12, subtle=(0.12, 0.3), plain=(0.65, 1.0), shape=(1.5, 1.3))
 """The one knob of the task's difficulty: lower severities, or more subtle ones, lower the AUROC."""
 
 
@@ -102,7 +102,7 @@ def _consolidation(
     patches = rng.choice(len(_LOBES), size=3, replace=False, p=_LOBES[:, 4])
     count = rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12])
     for rank, (centre_x, centre_y, half_x, half_y, _) in enumerate(_LOBES[patches[:count]]):
-        size = (0.9 + 0.6 * severity) * rng.uniform(0.85, 1.15)
+        size = (1.15 + 0.6 * severity) * rng.uniform(0.85, 1.15)
         centre_x, centre_y = centre_x + rng.normal(0, 0.9), centre_y + rng.normal(0, 0.9)  # noqa: PLW2901
         lean = float(rng.normal(0, 0.35))
         u = (x - centre_x) + lean * (y - centre_y)
