@@ -15,7 +15,7 @@ ROWS = [
     ("f", "pneumonia", "p4", "viral", "f4", "x4", "test"),
     ("g", "normal", "p5", "normal", "f5", "x5", "test"),
     ("h", "normal", "p5", "normal", "f6", "x6", "excluded"),
-    ("i", "normal", "p6", "normal", "f0", "x0", "train"),
+    ("i", "normal", "i", "normal", "f0", "x0", "train"),  # nobody knows whose it is
 ]
 
 
@@ -32,7 +32,7 @@ def test_every_count_by_hand(tmp_path) -> None:
             "excluded": 1,
             "total": 9,
         },
-        "patients": {"train": 4, "val": 1, "test": 2, "total": 7, "with_several_images": 2},
+        "patients": {"train": 4, "val": 1, "test": 2, "total": 7, "with_several_images": 2, "unknown": 1},
         "groups": {
             "train": {"normal": 4, "viral": 1},
             "val": {"unnamed": 1},
@@ -42,7 +42,7 @@ def test_every_count_by_hand(tmp_path) -> None:
             "identical_files": {"groups": 1, "images": 3},
             "identical_pixels": {"groups": 2, "images": 5},
             "contradicting_labels": 1,
-            "kept_on_one_side": 2,  # p0 with p6, p1 with p2
+            "kept_on_one_side": 2,  # p0 with i, p1 with p2
         },
         "rejected": {"total": 3, "empty": 2, "not_an_image": 1},
         "stratified_by": {"normal": "class and group", "pneumonia": "class"},
