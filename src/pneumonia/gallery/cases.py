@@ -147,7 +147,7 @@ def overlay(
 def with_boxes(case: Case) -> NDArray[np.uint8]:
     """The film as it is, RGB uint8 of (S, S, 3), with a frame around each finding."""
     rgb = np.repeat(case.image[..., np.newaxis], 3, axis=2)
-    thickness = max(1, round(len(rgb) / 160))
+    thickness = max(1, round(len(rgb) / 112))
     for left, top, width, height in case.boxes:
         cv2.rectangle(rgb, (left, top), (left + width - 1, top + height - 1), BOX_COLOR, thickness)
     return rgb
