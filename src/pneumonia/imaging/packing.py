@@ -23,6 +23,7 @@ from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.grey import Rendering
+from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.square import to_square
 from pneumonia.params import Preprocess
@@ -196,6 +197,7 @@ def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Pa
         "view": facts.view,
         "sha256": hashlib.sha256(content).hexdigest(),
         "pixels_sha256": hashlib.sha256(square.data).hexdigest(),
+        "phash": perceptual_hash(square),
         "height": grey.shape[0],
         "width": grey.shape[1],
     }

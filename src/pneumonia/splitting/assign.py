@@ -29,7 +29,8 @@ class Assignment:
 def assign(index: pd.DataFrame, settings: Split) -> Assignment:
     """Split by patient, stratified by class and group.
 
-    Images tied by patient, or by identical files or pixels, form a unit, and a unit is never torn apart.
+    Images tied by patient, by identical files or pixels, or as near-duplicates, form a unit, and a unit is
+    never torn apart.
     The official test set stays the test set, to the image; the official training and validation sets are
     pooled. Training images in one unit with official test images are in no split ("excluded"): the test
     set is not ours to change, and with them in training it would measure memory. Where nothing is
@@ -39,7 +40,8 @@ def assign(index: pd.DataFrame, settings: Split) -> Assignment:
     pneumonia, and as the commonest group of its pneumonia images.
 
     Args:
-        index: N rows, columns as in `pneumonia.store.INDEX_COLUMNS`; the order of rows has no influence.
+        index: N rows, columns as in `pneumonia.store.INDEX_COLUMNS`, and near_duplicate; the order of rows
+            has no influence.
         settings: fractions and seed.
 
     Raises:
