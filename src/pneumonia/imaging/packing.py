@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import joblib
 import numpy as np
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -23,6 +22,14 @@ from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.grey import Rendering
+from pneumonia.imaging.isolation import (
+    SECONDS,
+    CrashedError,
+    Isolated,
+    TimedOutError,
+    close_idle,
+    isolated,
+)
 from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.square import to_square
@@ -79,7 +86,8 @@ def pack(
         images: the .npy file to make.
         index: the table to make.
         rejected: the table of rejected images to make.
-        workers: processes; -1 for one a core.
+        workers: decoding processes; -1 for one a core. With a joblib backend set, its workers, which must
+            see the archive under the same path.
 
     Raises:
         UserError: there is no record, a larger fraction than max_rejected is rejected, a class is left
@@ -150,44 +158,56 @@ def _decoded(
                 return
             yield joblib.delayed(_decode_chunk)(archive, records[start : start + size], preprocess)
 
+    # Threads that wait for a decoding process each; a backend of dask or ray, where one is set, comes first.
     chunks = joblib.Parallel(
         n_jobs=max(1, min(joblib.effective_n_jobs(workers), len(starts))),
+        prefer="threads",
         return_as="generator",
         batch_size=1,
-        max_nbytes=None,
     )(tasks())
     try:
         with tqdm(total=len(records), desc="preprocess", unit="image", disable=None) as bar:
             for results in chunks:
                 yield from results
                 bar.update(len(results))
-    except TerminatedWorkerError as error:
-        raise UserError(
-            "A worker process was killed while decoding, most likely because memory ran out; close other "
-            "programs and run again."
-        ) from error
     finally:
         # When the caller stops early: the few tasks under way are waited for, because joblib answers an
         # abandoned generator with warnings and a broken pool.
         stopped = True
         for _ in chunks:
             pass
+        close_idle()
 
 
 def _decode_chunk(
     archive: Archive, records: Sequence[Record], preprocess: Preprocess
 ) -> list[_Packed | Rejection]:
-    """The work of one task, in a worker process."""
-    cv2.setNumThreads(1)  # the workers are as many as the cores
-    return [_decode_one(archive, record, preprocess) for record in records]
+    """The work of one task, in a worker."""
+    with isolated() as decoder:
+        return [_decode_isolated(decoder, archive, record, preprocess) for record in records]
+
+
+def _decode_isolated(
+    decoder: Isolated, archive: Archive, record: Record, preprocess: Preprocess
+) -> _Packed | Rejection:
+    try:
+        return decoder.call(_decode_one, archive, record, preprocess)
+    except TimedOutError:
+        return Rejection(record.file, Reason.TIMEOUT, f"not decoded within {SECONDS:g} seconds")
+    except CrashedError:
+        return Rejection(record.file, Reason.UNREADABLE, "the decoder crashed")
 
 
 def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
+    """Read, decode and square one image, in a decoding process."""
+    cv2.setNumThreads(1)  # the processes are as many as the cores
     try:
         content = archive.read(record.file)
         grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
     except DamagedMemberError:
         return Rejection(record.file, Reason.UNREADABLE, "damaged in the archive")
+    except MemoryError:
+        return Rejection(record.file, Reason.TOO_LARGE, "more memory is needed than a decoder is given")
     except Rejected as rejected:
         return Rejection(record.file, rejected.reason, rejected.detail)
     square = np.ascontiguousarray(to_square(grey, preprocess.size, preprocess.fit))
