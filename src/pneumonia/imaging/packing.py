@@ -131,15 +131,13 @@ def _conflicting_labels(archive: Archive, records: Sequence[Record]) -> set[str]
 
     Size and CRC-32 stand in the archive's directory, so that only the few files that agree in them are read.
     """
-    alike: dict[tuple[int, int], list[Record]] = defaultdict(list)
-    for record in records:
-        alike[archive.checksum(record.file)].append(record)
+    checksums = ({archive.checksum(one.file) for one in records if one.label == label} for label in CLASSES)
+    doubtful = set.intersection(*checksums)
     same: dict[str, list[Record]] = defaultdict(list)
-    for candidates in alike.values():
-        if len({record.label for record in candidates}) > 1:
-            for record in candidates:
-                with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
-                    same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
+    for record in records:
+        if archive.checksum(record.file) in doubtful:
+            with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
+                same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
     conflicts = (group for group in same.values() if len({record.label for record in group}) > 1)
     return {record.file for group in conflicts for record in group}
 
