@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import BinaryIO, TypeVar
 
 from pneumonia.errors import UserError
 
@@ -115,7 +115,9 @@ def _reason_of(status: int) -> Exception:
             "A decoding process was killed, most likely because memory ran out; close other programs and "
             "run again."
         )
-    return RuntimeError("a decoding process is broken") if status == _BROKEN else CrashedError()
+    return (
+        RuntimeError("a decoding process ended by an error of ours") if status == _BROKEN else CrashedError()
+    )
 
 
 _idle: deque[Isolated] = deque()
@@ -145,12 +147,22 @@ def close_idle() -> None:
 
 def serve(seconds: float, memory_bytes: int) -> None:
     """Answer calls from standard input on standard output until it ends: the other side of Isolated."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody; the parent decides
-    _limit_memory(memory_bytes)
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get among the answers
-    with answers, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody; the parent decides
+        _limit_memory(memory_bytes)
+        answers = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)  # what a library prints must not get among the answers
         _answer(answers, _READY)
+        _answer_all(sys.stdin.buffer, answers, seconds)
+    except BrokenPipeError:
+        os._exit(0)  # nobody listens any more
+    except BaseException:  # noqa: BLE001  any other status than that of a call out of time
+        traceback.print_exc()
+        os._exit(_BROKEN)
+
+
+def _answer_all(questions: BinaryIO, answers: BinaryIO, seconds: float) -> None:
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         while True:
             try:
                 function, arguments = pickle.load(questions)  # noqa: S301
@@ -158,19 +170,14 @@ def serve(seconds: float, memory_bytes: int) -> None:
                 return
             # A thread of C that ends the process, whoever holds the interpreter's lock.
             faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-            kind, result = _outcome(function, arguments)
+            outcome = _outcome(function, arguments)
             faulthandler.cancel_dump_traceback_later()
-            _answer(answers, (kind, result))
+            _answer(answers, outcome)
 
 
-def _answer(answers: Any, answer: object) -> None:
-    try:
-        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
-    except BrokenPipeError:
-        os._exit(0)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        os._exit(_BROKEN)
+def _answer(answers: BinaryIO, answer: object) -> None:
+    pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
+    answers.flush()
 
 
 def _outcome(function: Callable[..., object], arguments: tuple[object, ...]) -> tuple[str, object]:

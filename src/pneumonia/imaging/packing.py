@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.grey import Rendering
+from pneumonia.imaging.identity import read_patient_id
 from pneumonia.imaging.isolation import (
     SECONDS,
     CrashedError,
@@ -32,10 +33,11 @@ from pneumonia.imaging.isolation import (
 )
 from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
-from pneumonia.imaging.square import to_square
+from pneumonia.imaging.square import box_in_square, to_square
 from pneumonia.params import Preprocess
 from pneumonia.sources.archive import Archive, DamagedMemberError
 from pneumonia.sources.atomic import whole_file
+from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.sources.record import Record
 from pneumonia.store import INDEX_COLUMNS, write_images
 
@@ -56,11 +58,11 @@ class Rejection:
 class _Packed:
     """A row of index.csv and its image."""
 
-    row: dict[str, str | int]
+    row: dict[str, str]
     square: NDArray[np.uint8]
 
 
-def pack(
+def pack(  # noqa: PLR0913  three inputs, three outputs
     archive: Archive,
     records: Sequence[Record],
     preprocess: Preprocess,
@@ -68,6 +70,7 @@ def pack(
     index: Path,
     rejected: Path,
     *,
+    pseudonyms: Pseudonyms = NO_PSEUDONYMS,
     workers: int = -1,
 ) -> None:
     """Decode the records' images into one array, one table and a table of what could not be used.
@@ -86,6 +89,7 @@ def pack(
         images: the .npy file to make.
         index: the table to make.
         rejected: the table of rejected images to make.
+        pseudonyms: what files and patients are called in the tables.
         workers: decoding processes; -1 for one a core. With a joblib backend set, its workers, which must
             see the archive under the same path.
 
@@ -99,8 +103,10 @@ def pack(
         raise UserError(
             f"{archive.path} holds no labelled image; check source.name and source.path in params.yaml."
         )
-    records = sorted(records, key=lambda record: record.file)
+    # By the new names: the order of the old ones would tell something of them.
+    records = sorted(records, key=lambda record: pseudonyms.of_file(record.file))
     conflicting = _conflicting_labels(archive, records)
+    name = pseudonyms.of_file
     rejections: list[Rejection] = []
     kept: Counter[str] = Counter()
 
@@ -108,13 +114,14 @@ def pack(
         with closing(_decoded(archive, records, preprocess, workers)) as results:
             for result in results:
                 if isinstance(result, Rejection):
-                    rejections.append(result)
+                    rejections.append(replace(result, file=name(result.file)))
                 elif result.row["file"] in conflicting:
                     detail = "another file of the same content carries the other label"
-                    rejections.append(Rejection(str(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
+                    rejections.append(Rejection(name(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
                 else:
-                    kept[str(result.row["label"])] += 1
-                    table.writerow(result.row)
+                    kept[result.row["label"]] += 1
+                    patient = pseudonyms.of_patient(result.row["patient"], result.row["file"])
+                    table.writerow(result.row | {"file": name(result.row["file"]), "patient": patient})
                     yield result.square
 
     with whole_file(index) as index_part, whole_file(images) as images_part:
@@ -135,7 +142,7 @@ def _conflicting_labels(archive: Archive, records: Sequence[Record]) -> set[str]
     doubtful = set.intersection(*checksums)
     same: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if archive.checksum(record.file) in doubtful:
+        if record.label is not None and archive.checksum(record.file) in doubtful:
             with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
                 same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
     conflicts = (group for group in same.values() if len({record.label for record in group}) > 1)
@@ -199,9 +206,12 @@ def _decode_isolated(
 def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
     """Read, decode and square one image, in a decoding process."""
     cv2.setNumThreads(1)  # the processes are as many as the cores
+    if record.label is None:
+        return Rejection(record.file, Reason(record.fault), "in the labels of the source")
     try:
         content = archive.read(record.file)
         grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
+        patient = record.patient or read_patient_id(content) or record.file
     except DamagedMemberError:
         return Rejection(record.file, Reason.UNREADABLE, "damaged in the archive")
     except MemoryError:
@@ -209,15 +219,22 @@ def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Pa
     except Rejected as rejected:
         return Rejection(record.file, rejected.reason, rejected.detail)
     square = np.ascontiguousarray(to_square(grey, preprocess.size, preprocess.fit))
-    row = asdict(record) | {
-        "age": "" if facts.age_years is None else facts.age_years,
+    boxes = [box_in_square(box, grey.shape, preprocess.size, preprocess.fit) for box in record.boxes]
+    row = {
+        "file": record.file,
+        "label": record.label,
+        "patient": patient,
+        "official_split": record.official_split,
+        "group": record.group,
+        "age": "" if facts.age_years is None else str(facts.age_years),
         "sex": facts.sex,
         "view": facts.view,
+        "boxes": ";".join(" ".join(map(str, box)) for box in boxes if box),
         "sha256": hashlib.sha256(content).hexdigest(),
         "pixels_sha256": hashlib.sha256(square.data).hexdigest(),
         "phash": perceptual_hash(square),
-        "height": grey.shape[0],
-        "width": grey.shape[1],
+        "height": str(grey.shape[0]),
+        "width": str(grey.shape[1]),
     }
     return _Packed(row, square)
 

@@ -31,7 +31,8 @@ def data_report(
 
     Returns:
         images: of each split normal, pneumonia and total; excluded (in no split); total.
-        patients: of each split and total; with_several_images.
+        patients: of each split and total; with_several_images; unknown, the images of whose patient nothing
+            is known, so that each counts as a patient.
         groups: of each split, images in each group.
         duplicates: identical_files and identical_pixels, each with groups (sets of two or more equal
             images) and images (in these sets); near_duplicates likewise, the sets with different pixels, and
@@ -56,6 +57,7 @@ def data_report(
             **{name: images.loc[images["split"] == name, "patient"].nunique() for name in SPLITS},
             "total": len(per_patient),
             "with_several_images": int((per_patient > 1).sum()),
+            "unknown": int((images["patient"] == images["file"]).sum()),
         },
         "groups": {
             name: images.loc[images["split"] == name, "group"].replace("", UNNAMED).value_counts().to_dict()
