@@ -81,6 +81,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     rejected.csv stands for the reader also when too much was rejected.
 
     Files of the same content that carry two labels are rejected, all of them; nobody can say which is right.
+    With duplicates "reject", of files of the same content all but the first are rejected.
 
     Args:
         archive: where the files of the records are.
@@ -109,6 +110,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     name = pseudonyms.of_file
     rejections: list[Rejection] = []
     kept: Counter[str] = Counter()
+    seen: set[str] = set()
 
     def squares(table: "csv.DictWriter[str]") -> Iterator[NDArray[np.uint8]]:
         with closing(_decoded(archive, records, preprocess, workers)) as results:
@@ -118,7 +120,12 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
                 elif result.row["file"] in conflicting:
                     detail = "another file of the same content carries the other label"
                     rejections.append(Rejection(name(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
+                elif result.row["sha256"] in seen:
+                    detail = "a file before it in the table has the same content"
+                    rejections.append(Rejection(name(result.row["file"]), Reason.DUPLICATE, detail))
                 else:
+                    if preprocess.duplicates == "reject":
+                        seen.add(result.row["sha256"])
                     kept[result.row["label"]] += 1
                     patient = pseudonyms.of_patient(result.row["patient"], result.row["file"])
                     table.writerow(result.row | {"file": name(result.row["file"]), "patient": patient})
