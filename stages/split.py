@@ -10,6 +10,7 @@ from pneumonia import paths
 from pneumonia.params import Params
 from pneumonia.split_table import write_split
 from pneumonia.splitting.assign import assign, require_consistent
+from pneumonia.splitting.near_duplicates import near_duplicates
 from pneumonia.splitting.report import data_report
 from pneumonia.splitting.statistics import grey_statistics
 from pneumonia.store import open_images, read_index
@@ -20,12 +21,14 @@ from stages.entry import run
 def split(params: Params) -> None:
     """Write the split, mean and standard deviation of its training part, and the data report."""
     index = read_index(paths.INDEX)
+    images = open_images(paths.IMAGES)
+    index["near_duplicate"] = near_duplicates(index, images)
     official = params.split.keeps_official(params.source.name)
     if official and params.source.name == "folder":
         require_consistent(index)  # a split that its maker can put right is not put right silently
     assignment = assign(index, params.split, official=official)
     train_rows = np.flatnonzero(assignment.split == "train")
-    statistics = grey_statistics(open_images(paths.IMAGES), train_rows)
+    statistics = grey_statistics(images, train_rows)
     rejected = pd.read_csv(paths.REJECTED, dtype=str, keep_default_na=False)
     with paths.RAW_ARCHIVE.open("rb") as archive:
         archive_sha256 = hashlib.file_digest(archive, "sha256").hexdigest()

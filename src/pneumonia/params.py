@@ -81,6 +81,7 @@ class Preprocess(Section):
     no_window: Literal["percentiles", "range"]
     percentiles: Percentiles
     frontal_only: bool
+    duplicates: Literal["keep", "reject"]
     pseudonymise: Literal["auto", True, False]
     max_rejected: Fraction
 

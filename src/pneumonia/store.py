@@ -26,6 +26,7 @@ INDEX_COLUMNS = (
     "boxes",  # around findings, in pixels of the S x S image: "left top width height", joined by ";"
     "sha256",  # of the file's bytes
     "pixels_sha256",  # of the S x S grey image
+    "phash",  # of the S x S grey image: 16 digits that stay nearly the same when it is saved anew
     "height",  # as stored in the file, in pixels
     "width",
 )

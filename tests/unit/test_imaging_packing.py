@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 
 from pneumonia.classes import Label
 from pneumonia.errors import UserError
-from pneumonia.imaging import packing
-from pneumonia.imaging.facts import HeaderFacts
+from pneumonia.imaging import isolation, packing
 from pneumonia.imaging.packing import pack
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
@@ -279,26 +279,99 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
 
 def test_an_interruption_leaves_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(content: bytes, *_: object, **__: object) -> tuple[NDArray[np.uint8], HeaderFacts]:
-        if content == case.contents["set/06.png"]:
-            raise KeyboardInterrupt
-        return picture(0), HeaderFacts()
+    def interrupt(path: Path, images: Iterable[NDArray[np.uint8]], size: int) -> int:
+        path.write_bytes(next(iter(images)).tobytes())
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "decode_with_facts", interrupt)
+    monkeypatch.setattr(packing, "write_images", interrupt)
     with pytest.raises(KeyboardInterrupt):
         case.pack()
     assert case.outputs == []
 
 
-def test_a_worker_that_is_killed_is_one_sentence_and_leaves_nothing(
+HOSTILE = """
+import ctypes, os, signal
+from pneumonia.imaging import packing
+from pneumonia.imaging.isolation import serve
+decode = packing.decode_with_facts
+def hostile(content, *args, **keywords):
+    if content == b"hang":
+        ctypes.PyDLL(None).sleep(600)  # C code that does not give back the interpreter's lock
+    if content == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if content == b"killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if content == b"greedy":
+        bytearray(2**34)
+    if content == b"bug":
+        raise ZeroDivisionError("a bug of ours")
+    return decode(content, *args, **keywords)
+packing.decode_with_facts = hostile
+serve(1.0, 2 * 2**30)
+"""
+POSIX_ONLY = pytest.mark.skipif(os.name != "posix", reason="signals and address space limits are POSIX's")
+
+
+@POSIX_ONLY
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hang_a_crash_and_greed_cost_one_image_each(
+    case: Case, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
+    case.contents["set/03.png"] = b"hang"
+    case.contents["set/04.png"] = b"crash"
+    case.contents["set/08.png"] = b"greedy"
+    case.pack(max_rejected=0.25, workers=workers)
+    assert case.rejections == [
+        ["set/03.png", "timeout"],
+        ["set/04.png", "unreadable"],
+        ["set/08.png", "too_large"],
+    ]
+    assert len(read_index(case.index)) == 9
+    np.testing.assert_array_equal(open_images(case.images)[3], picture(5))
+
+
+@POSIX_ONLY
+def test_a_process_that_is_killed_is_one_sentence_and_leaves_nothing(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
     monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)
-    monkeypatch.setattr(packing, "_decode_chunk", die)
-    with pytest.raises(UserError, match="A worker process was killed"):
-        case.pack(workers=2)
+    case.contents["set/03.png"] = b"killed"
+    with pytest.raises(UserError, match="A decoding process was killed"):
+        case.pack(max_rejected=1, workers=2)
     assert case.outputs == []
 
 
-def die(*_: object) -> None:
-    os._exit(137)
+@POSIX_ONLY
+def test_a_bug_stays_a_bug_and_says_where(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
+    case.contents["set/03.png"] = b"bug"
+    with pytest.raises(ZeroDivisionError, match="a bug of ours") as caught:
+        case.pack(max_rejected=1)
+    assert "in _decode_one" in caught.value.__notes__[0]
+    assert case.outputs == []
+
+
+def test_no_process_is_left_behind(case: Case) -> None:
+    case.pack(workers=2)
+    assert not isolation._idle
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_bytes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask is not installed")
+    monkeypatch.setattr(packing, "TASK_BYTES", 2 * SIZE**2)  # six tasks
+    case.contents["set/03.png"] = b"broken"
+    outputs = (case.images, case.index, case.rejected)
+    case.pack(max_rejected=0.1)
+    expected = [path.read_bytes() for path in outputs]
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_backend("dask"),
+    ):
+        case.pack(max_rejected=0.1, workers=-1)
+    assert [path.read_bytes() for path in outputs] == expected

@@ -13,6 +13,7 @@ from pneumonia.sources import folder, pneumoniamnist, rsna
 from pneumonia.sources.archive import Archive
 from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.splitting.assign import assign
+from pneumonia.splitting.near_duplicates import near_duplicates
 from pneumonia.store import open_images, read_index
 from tests.unit.imaging_files import dicom
 from tests.unit.source_examples import PARAMS, make_folder, make_zip, png, source_params
@@ -28,6 +29,7 @@ def store(
     places = (root / "images.npy", root / "index.csv", root / "rejected.csv")
     pack(archive, module.read_records(archive), preprocess, *places, pseudonyms=pseudonyms, workers=1)
     index = read_index(root / "index.csv")
+    index["near_duplicate"] = near_duplicates(index, open_images(root / "images.npy"))
     official = PARAMS.split.keeps_official(params.name)
     return index.assign(split=assign(index, PARAMS.split, official=official).split)
 

@@ -26,6 +26,7 @@ def make_index(rows: list[dict[str, str]]) -> pd.DataFrame:
                 "group": "",
                 "sha256": f"file{number}",
                 "pixels_sha256": f"pixels{number}",
+                "near_duplicate": f"set{number}",
                 **row,
             }
             for number, row in enumerate(rows)
@@ -44,6 +45,7 @@ IMAGE = st.fixed_dictionaries(
         "group": st.sampled_from(["", "bacterial", "viral"]),
         "sha256": st.integers(0, 400).map("f{}".format),
         "pixels_sha256": st.integers(0, 400).map("x{}".format),
+        "near_duplicate": st.integers(0, 400).map("n{}".format),
         "official_split": st.just(""),
     }
 )
@@ -63,7 +65,7 @@ def indices(draw, official=None):
 @given(indices(), st.integers(0, 5))
 def test_no_patient_and_no_copy_in_two_splits(index, seed) -> None:
     split = assign(index, fractions(seed=seed)).split
-    for column in ("patient", "sha256", "pixels_sha256"):
+    for column in ("patient", "sha256", "pixels_sha256", "near_duplicate"):
         used = index.assign(split=split)[split != EXCLUDED]
         assert used.groupby(column)["split"].nunique().max() == 1
     assert set(split) <= {*SPLITS, EXCLUDED}

@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import joblib
 import numpy as np
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -24,6 +23,15 @@ from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.grey import Rendering
 from pneumonia.imaging.identity import read_patient_id
+from pneumonia.imaging.isolation import (
+    SECONDS,
+    CrashedError,
+    Isolated,
+    TimedOutError,
+    close_idle,
+    isolated,
+)
+from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.square import box_in_square, to_square
 from pneumonia.params import Preprocess
@@ -73,6 +81,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     rejected.csv stands for the reader also when too much was rejected.
 
     Files of the same content that carry two labels are rejected, all of them; nobody can say which is right.
+    With duplicates "reject", of files of the same content all but the first are rejected.
 
     Args:
         archive: where the files of the records are.
@@ -82,7 +91,8 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
         index: the table to make.
         rejected: the table of rejected images to make.
         pseudonyms: what files and patients are called in the tables.
-        workers: processes; -1 for one a core.
+        workers: decoding processes; -1 for one a core. With a joblib backend set, its workers, which must
+            see the archive under the same path.
 
     Raises:
         UserError: there is no record, a larger fraction than max_rejected is rejected, a class is left
@@ -100,6 +110,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     name = pseudonyms.of_file
     rejections: list[Rejection] = []
     kept: Counter[str] = Counter()
+    seen: set[str] = set()
 
     def squares(table: "csv.DictWriter[str]") -> Iterator[NDArray[np.uint8]]:
         with closing(_decoded(archive, records, preprocess, workers)) as results:
@@ -109,7 +120,12 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
                 elif result.row["file"] in conflicting:
                     detail = "another file of the same content carries the other label"
                     rejections.append(Rejection(name(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
+                elif result.row["sha256"] in seen:
+                    detail = "a file before it in the table has the same content"
+                    rejections.append(Rejection(name(result.row["file"]), Reason.DUPLICATE, detail))
                 else:
+                    if preprocess.duplicates == "reject":
+                        seen.add(result.row["sha256"])
                     kept[result.row["label"]] += 1
                     patient = pseudonyms.of_patient(result.row["patient"], result.row["file"])
                     table.writerow(result.row | {"file": name(result.row["file"]), "patient": patient})
@@ -129,16 +145,13 @@ def _conflicting_labels(archive: Archive, records: Sequence[Record]) -> set[str]
 
     Size and CRC-32 stand in the archive's directory, so that only the few files that agree in them are read.
     """
-    alike: dict[tuple[int, int], list[Record]] = defaultdict(list)
-    for record in records:
-        if record.label is not None:
-            alike[archive.checksum(record.file)].append(record)
+    checksums = ({archive.checksum(one.file) for one in records if one.label == label} for label in CLASSES)
+    doubtful = set.intersection(*checksums)
     same: dict[str, list[Record]] = defaultdict(list)
-    for candidates in alike.values():
-        if len({record.label for record in candidates}) > 1:
-            for record in candidates:
-                with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
-                    same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
+    for record in records:
+        if record.label is not None and archive.checksum(record.file) in doubtful:
+            with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
+                same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
     conflicts = (group for group in same.values() if len({record.label for record in group}) > 1)
     return {record.file for group in conflicts for record in group}
 
@@ -157,39 +170,49 @@ def _decoded(
                 return
             yield joblib.delayed(_decode_chunk)(archive, records[start : start + size], preprocess)
 
+    # Threads that wait for a decoding process each; a backend of dask or ray, where one is set, comes first.
     chunks = joblib.Parallel(
         n_jobs=max(1, min(joblib.effective_n_jobs(workers), len(starts))),
+        prefer="threads",
         return_as="generator",
         batch_size=1,
-        max_nbytes=None,
     )(tasks())
     try:
         with tqdm(total=len(records), desc="preprocess", unit="image", disable=None) as bar:
             for results in chunks:
                 yield from results
                 bar.update(len(results))
-    except TerminatedWorkerError as error:
-        raise UserError(
-            "A worker process was killed while decoding, most likely because memory ran out; close other "
-            "programs and run again."
-        ) from error
     finally:
         # When the caller stops early: the few tasks under way are waited for, because joblib answers an
         # abandoned generator with warnings and a broken pool.
         stopped = True
         for _ in chunks:
             pass
+        close_idle()
 
 
 def _decode_chunk(
     archive: Archive, records: Sequence[Record], preprocess: Preprocess
 ) -> list[_Packed | Rejection]:
-    """The work of one task, in a worker process."""
-    cv2.setNumThreads(1)  # the workers are as many as the cores
-    return [_decode_one(archive, record, preprocess) for record in records]
+    """The work of one task, in a worker."""
+    with isolated() as decoder:
+        return [_decode_isolated(decoder, archive, record, preprocess) for record in records]
+
+
+def _decode_isolated(
+    decoder: Isolated, archive: Archive, record: Record, preprocess: Preprocess
+) -> _Packed | Rejection:
+    try:
+        return decoder.call(_decode_one, archive, record, preprocess)
+    except TimedOutError:
+        return Rejection(record.file, Reason.TIMEOUT, f"not decoded within {SECONDS:g} seconds")
+    except CrashedError:
+        return Rejection(record.file, Reason.UNREADABLE, "the decoder crashed")
 
 
 def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
+    """Read, decode and square one image, in a decoding process."""
+    cv2.setNumThreads(1)  # the processes are as many as the cores
     if record.label is None:
         return Rejection(record.file, Reason(record.fault), "in the labels of the source")
     try:
@@ -198,6 +221,8 @@ def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Pa
         patient = record.patient or read_patient_id(content) or record.file
     except DamagedMemberError:
         return Rejection(record.file, Reason.UNREADABLE, "damaged in the archive")
+    except MemoryError:
+        return Rejection(record.file, Reason.TOO_LARGE, "more memory is needed than a decoder is given")
     except Rejected as rejected:
         return Rejection(record.file, rejected.reason, rejected.detail)
     square = np.ascontiguousarray(to_square(grey, preprocess.size, preprocess.fit))
@@ -214,6 +239,7 @@ def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Pa
         "boxes": ";".join(" ".join(map(str, box)) for box in boxes if box),
         "sha256": hashlib.sha256(content).hexdigest(),
         "pixels_sha256": hashlib.sha256(square.data).hexdigest(),
+        "phash": perceptual_hash(square),
         "height": str(grey.shape[0]),
         "width": str(grey.shape[1]),
     }

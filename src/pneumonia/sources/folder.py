@@ -128,8 +128,8 @@ def _from_table(names: list[str], content: bytes, table: str, top: PurePosixPath
     for row in read_table(content, table, ("file", "label")):
         file = unicodedata.normalize("NFC", str(top / row["file"].replace("\\", "/")))
         rows[spelt.get(file, file)].append(row)
-    known = set(names)
-    missing = [file for file in rows if file not in known]
+    there = set(names)
+    missing = [file for file in rows if file not in there]
     if missing:
         raise UserError(
             f"{table} names {len(missing):,} of {len(rows):,} files that are not there, for example "

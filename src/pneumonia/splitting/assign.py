@@ -27,7 +27,8 @@ class Assignment:
 def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> Assignment:
     """Split by patient, stratified by class and group.
 
-    Images tied by patient, or by identical files or pixels, form a unit, and a unit is never torn apart.
+    Images tied by patient, by identical files or pixels, or as near-duplicates, form a unit, and a unit is
+    never torn apart.
     The official test set stays the test set and the official validation set the validation set, to the image.
     Other images in one unit with official test images are in no split ("excluded"): the test set is not
     ours to change, and with them in training it would measure memory. So are training images in one unit
@@ -38,7 +39,8 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     pneumonia, and as the commonest group of its pneumonia images.
 
     Args:
-        index: N rows, columns as in `pneumonia.store.INDEX_COLUMNS`; the order of rows has no influence.
+        index: N rows, columns as in `pneumonia.store.INDEX_COLUMNS`, and near_duplicate; the order of rows
+            has no influence.
         settings: fractions and seed.
         official: whether official sets count; else all images are drawn.
 
