@@ -57,6 +57,7 @@ def test_pneumoniamnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: i
     np.testing.assert_array_equal(open_images(tmp_path / "images.npy")[row], arrays["test_images"][1])
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # RSNA writes ages so
 def test_rsna(tmp_path: Path) -> None:
     labels, classes, mapping, contents = [], [], [], {}
     for number in range(40):
