@@ -1,6 +1,7 @@
 """Decide who is in training, validation and test, and measure the training images."""
 
 import hashlib
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pandas as pd
 from pneumonia import paths
 from pneumonia.params import Params
 from pneumonia.split_table import write_split
-from pneumonia.splitting.assign import assign
+from pneumonia.splitting.assign import assign, require_consistent
+from pneumonia.splitting.near_duplicates import near_duplicates
 from pneumonia.splitting.report import data_report
 from pneumonia.splitting.statistics import grey_statistics
 from pneumonia.store import open_images, read_index
@@ -19,16 +21,28 @@ from stages.entry import run
 def split(params: Params) -> None:
     """Write the split, mean and standard deviation of its training part, and the data report."""
     index = read_index(paths.INDEX)
-    assignment = assign(index, params.split)
+    images = open_images(paths.IMAGES)
+    index["near_duplicate"] = near_duplicates(index, images)
+    official = params.split.keeps_official(params.source.name)
+    if official and params.source.name == "folder":
+        require_consistent(index)  # a split that its maker can put right is not put right silently
+    assignment = assign(index, params.split, official=official)
     train_rows = np.flatnonzero(assignment.split == "train")
-    statistics = grey_statistics(open_images(paths.IMAGES), train_rows)
+    statistics = grey_statistics(images, train_rows)
     rejected = pd.read_csv(paths.REJECTED, dtype=str, keep_default_na=False)
     with paths.RAW_ARCHIVE.open("rb") as archive:
         archive_sha256 = hashlib.file_digest(archive, "sha256").hexdigest()
 
     write_split(paths.SPLIT, index, assignment.split)
     write_metrics(paths.STATISTICS, statistics._asdict())
-    write_metrics(paths.DATA_REPORT, data_report(index, assignment, rejected, statistics, archive_sha256))
+    report = data_report(index, assignment, rejected, statistics, archive_sha256)
+    write_metrics(paths.DATA_REPORT, report)
+    unknown = report["patients"]["unknown"]
+    if unknown:
+        sys.stderr.write(
+            f"warning: nobody can tell the patients of {unknown:,} of {len(index):,} images; images of one "
+            "patient may be in several splits.\n"
+        )
 
 
 if __name__ == "__main__":

@@ -56,10 +56,20 @@ class Augment(Section):
 class Source(Section):
     """Where the images come from."""
 
-    name: Literal["phantom", "kermany"]
+    name: Literal["phantom", "kermany", "rsna", "pneumoniamnist", "folder"]
     path: str | None
+    labels: str | None
+    patients: str | None
+    complete: bool
+    pneumoniamnist_size: Literal[28, 64, 128, 224]
     phantom_images: Annotated[int, Field(ge=16, le=1_000_000)]
     phantom_seed: Seed
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> "Source":
+        if self.name == "folder" and self.path is None:
+            raise ValueError("path is null; with the name folder it must say where your images are")
+        return self
 
 
 class Preprocess(Section):
@@ -71,7 +81,13 @@ class Preprocess(Section):
     no_window: Literal["percentiles", "range"]
     percentiles: Percentiles
     frontal_only: bool
+    duplicates: Literal["keep", "reject"]
+    pseudonymise: Literal["auto", True, False]
     max_rejected: Fraction
+
+    def wants_pseudonyms(self, source: str) -> bool:
+        """Whether names are replaced by keyed hashes; "auto": where the files may carry identities."""
+        return source in ("folder", "rsna") if self.pseudonymise == "auto" else self.pseudonymise
 
     @model_validator(mode="after")
     def _percentiles_ascend(self) -> "Preprocess":
@@ -84,9 +100,14 @@ class Preprocess(Section):
 class Split(Section):
     """Who is in training, validation and test."""
 
+    official: Literal["auto", True, False]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
+
+    def keeps_official(self, source: str) -> bool:
+        """Whether the source's own split is kept; "auto": unless it is only that of one publication."""
+        return source != "rsna" if self.official == "auto" else self.official
 
 
 class Evaluate(Section):
@@ -269,7 +290,7 @@ def _allowed(details: ErrorDetails, location: list[str]) -> str:
     if len(location) < len(details["loc"]):  # inside a list
         kind, *limits = get_args(get_args(kind)[0])
     if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
+        return "one of " + ", ".join(str(word).lower() for word in get_args(kind))
     if get_origin(kind) is list:
         (limit,) = [_bounds(limits) for _, *limits in [get_args(get_args(kind)[0])]]
         return f"a list of two numbers{limit}, the smaller first"

@@ -17,14 +17,16 @@ from pneumonia.errors import UserError
 INDEX_COLUMNS = (
     "file",  # path inside the raw archive: the identity of the image in every later table
     "label",  # normal | pneumonia
-    "patient",  # all images of one patient share it
-    "official_split",  # train | val | test as published, or empty
+    "patient",  # all images of one patient share it; the same as `file` where nobody can tell
+    "official_split",  # train | val | test as the source gives it, or empty
     "group",  # sub-class for analysis: normal, bacterial, viral, ...
     "age",  # years, from the header; empty where it is not known
     "sex",  # F | M | empty
     "view",  # PA | AP | ... | empty
+    "boxes",  # around findings, in pixels of the S x S image: "left top width height", joined by ";"
     "sha256",  # of the file's bytes
     "pixels_sha256",  # of the S x S grey image
+    "phash",  # of the S x S grey image: 16 digits that stay nearly the same when it is saved anew
     "height",  # as stored in the file, in pixels
     "width",
 )

@@ -78,7 +78,14 @@ def report_inputs(**changes: Any) -> dict[str, Any]:
             "excluded": 7,
             "total": 6007,
         },
-        "patients": {"train": 1500, "val": 1501, "test": 1502, "total": 4505, "with_several_images": 321},
+        "patients": {
+            "train": 1500,
+            "val": 1501,
+            "test": 1502,
+            "total": 4505,
+            "with_several_images": 321,
+            "unknown": 0,
+        },
         "groups": {"train": {"viral": 11}, "val": {"viral": 12}, "test": {"viral": 13, "bacterial": 14}},
         "duplicates": {
             "identical_files": {"groups": 2, "images": 5},

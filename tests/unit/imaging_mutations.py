@@ -1,12 +1,6 @@
-"""Valid image files of every kind, and seeded damage to them.
-
-`python -m tests.unit.imaging_mutations 10000` decodes so many damaged files and prints what became of them;
-anything but a picture or a rejection ends it.
-"""
+"""Valid image files of every kind, and seeded damage to them; `tests.fuzz` does it many times."""
 
 import random
-import sys
-from collections import Counter
 from collections.abc import Iterator
 
 import imagecodecs
@@ -130,9 +124,3 @@ def outcomes(rounds: range) -> Iterator[tuple[str, str]]:
                 assert grey.ndim == 2
                 assert grey.dtype == "uint8"
                 yield name, "picture"
-
-
-if __name__ == "__main__":
-    counts = Counter(outcomes(range(int(sys.argv[1]) // len(valid_files()) + 1)))
-    for (kind, outcome), count in sorted(counts.items()):
-        print(f"{kind:22} {outcome:24} {count:6}")

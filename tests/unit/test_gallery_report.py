@@ -16,6 +16,8 @@ from gallery_examples import PARAMS, case, galleries, report_inputs, split_metri
 from pneumonia.errors import UserError
 from pneumonia.gallery.report import digits, image_uri, thousands, warnings, write_report
 
+KNOWN = report_inputs()["data"]
+
 VOID = {"meta", "img", "wbr", "br", "link", "input"}
 HOSTILE = "<script>alert('\"1\"')</script>&amp;<img src=x onerror=alert(1)>.png"
 
@@ -210,23 +212,36 @@ def test_every_rule_has_words(tmp_path: Path, rule: str) -> None:
 
 def test_a_validation_that_flatters_is_remarked_on() -> None:
     test = split_metrics(accuracy=0.81, auroc=0.93)
-    (sentence,) = warnings(split_metrics(0.95, 0.94), test, "kermany")
+    (sentence,) = warnings(split_metrics(0.95, 0.94), test, "kermany", KNOWN)
     assert "much better than test: Accuracy 0.950 against 0.810 (0.790 to 0.830)." in sentence
-    (sentence,) = warnings(split_metrics(0.95, 0.99), test, "kermany")
+    (sentence,) = warnings(split_metrics(0.95, 0.99), test, "kermany", KNOWN)
     assert "AUROC 0.990 against 0.930 (0.910 to 0.950); Accuracy" in sentence
-    assert warnings(split_metrics(0.82, 0.93), test, "kermany") == []
-    assert warnings(split_metrics(0.70, 0.80), test, "kermany") == []
+    assert warnings(split_metrics(0.82, 0.93), test, "kermany", KNOWN) == []
+    assert warnings(split_metrics(0.70, 0.80), test, "kermany", KNOWN) == []
 
 
 def test_an_insignificant_or_a_tiny_gap_is_not_remarked_on() -> None:
     test = split_metrics(0.81, 0.93) | {"accuracy_ci95": {"low": 0.6, "high": 0.96}}
-    assert warnings(split_metrics(0.95, 0.93), test, "kermany") == []
+    assert warnings(split_metrics(0.95, 0.93), test, "kermany", KNOWN) == []
     test = split_metrics(0.81, 0.93) | {"accuracy_ci95": {"low": 0.809, "high": 0.811}}
-    assert warnings(split_metrics(0.82, 0.93), test, "kermany") == []
+    assert warnings(split_metrics(0.82, 0.93), test, "kermany", KNOWN) == []
+
+
+def test_patients_that_cannot_be_told_apart_are_remarked_on() -> None:
+    data = KNOWN | {"patients": KNOWN["patients"] | {"unknown": 6007}}
+    (sentence,) = warnings(split_metrics(0.8, 0.9), split_metrics(0.8, 0.9), "rsna", data)
+    assert sentence.startswith("Nobody can tell the patients of 6,007 of 6,007 images")
+
+
+def test_frames_are_explained_where_there_are_any(tmp_path: Path) -> None:
+    words = "Frames on the films: opacities as the source of the images marks them."
+    framed = report(tmp_path, galleries=galleries(case(boxes=((2, 2, 9, 9),))))
+    assert words in framed.sentences
+    assert words not in report(tmp_path, galleries=galleries(case())).sentences
 
 
 def test_phantoms_are_called_synthetic() -> None:
-    (sentence,) = warnings(split_metrics(0.8, 0.9), split_metrics(0.8, 0.9), "phantom")
+    (sentence,) = warnings(split_metrics(0.8, 0.9), split_metrics(0.8, 0.9), "phantom", KNOWN)
     assert "synthetic" in sentence
 
 

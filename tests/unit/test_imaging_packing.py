@@ -4,9 +4,11 @@ import os
 import random
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,13 +16,14 @@ from numpy.typing import NDArray
 
 from pneumonia.classes import Label
 from pneumonia.errors import UserError
-from pneumonia.imaging import packing
-from pneumonia.imaging.facts import HeaderFacts
+from pneumonia.imaging import isolation, packing
 from pneumonia.imaging.packing import pack
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
-from pneumonia.sources.record import Record
+from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
+from pneumonia.sources.record import Box, Record
 from pneumonia.store import INDEX_COLUMNS, open_images, read_index
+from tests.unit.imaging_files import dicom
 
 SIZE = 64
 PREPROCESS = load_params(Path(__file__).parents[2] / "params.yaml").preprocess.model_copy(
@@ -61,6 +64,7 @@ class Case:
         workers: int = 1,
         records: list[Record] | None = None,
         damage: Callable[[bytes], bytes] = bytes,
+        pseudonyms: Pseudonyms = NO_PSEUDONYMS,
     ) -> None:
         path = self.folder / "images.zip"
         with zipfile.ZipFile(path, "w") as zip_file:
@@ -74,6 +78,7 @@ class Case:
             self.images,
             self.index,
             self.rejected,
+            pseudonyms=pseudonyms,
             workers=workers,
         )
 
@@ -189,6 +194,63 @@ def test_conflicting_labels_count_as_rejected(case: Case) -> None:
         case.pack(max_rejected=0.1)
 
 
+def test_images_without_one_label_are_set_aside_and_count(case: Case) -> None:
+    case.contents["set/04.png"] = case.contents["set/05.png"]  # unlabelled: contradicts nobody
+    case.records[4] = Record("set/04.png", None, "", fault="label_missing")
+    case.records[9] = Record("set/09.png", None, "", fault="label_conflicting")
+    case.pack(max_rejected=0.2)
+    assert case.rejections == [["set/04.png", "label_missing"], ["set/09.png", "label_conflicting"]]
+    assert len(read_index(case.index)) == 10
+    with pytest.raises(UserError, match="2 of 12 images cannot be used"):
+        case.pack(max_rejected=0.1)
+
+
+def test_boxes_go_along_with_their_image(case: Case) -> None:
+    case.contents["set/05.png"] = png(picture(5, 2 * SIZE, 4 * SIZE))
+    boxes = (Box(40, 20, 60, 30), Box(0, 0, 400, 8))
+    case.records[5] = replace(case.records[5], boxes=boxes)
+    case.pack()
+    index = read_index(case.index)
+    assert index.loc[5, "boxes"] == "10 10 15 15;0 0 64 4"
+    assert set(index.drop(index=5)["boxes"]) == {""}
+
+
+def test_the_header_tells_the_patient_where_the_source_does_not(case: Case) -> None:
+    case.contents["set/00.png"] = dicom(picture(0), PatientID="MRN 17")
+    case.contents["set/01.png"] = dicom(picture(1), PatientID="MRN 17")
+    case.contents["set/02.png"] = dicom(picture(2))
+    case.contents["set/03.png"] = dicom(picture(3), PatientID="MRN 18")
+    case.records[:5] = [replace(record, patient="") for record in case.records[:5]]
+    case.records[3] = replace(case.records[3], patient="of the source")
+    case.pack()
+    patients = list(read_index(case.index)["patient"])
+    assert patients[:5] == ["MRN 17", "MRN 17", "set/02.png", "of the source", "set/04.png"]
+
+
+def test_pseudonyms_replace_names_and_their_order(case: Case) -> None:
+    case.contents["set/03.png"] = b"no image at all"
+    case.contents["set/07.png"] = case.contents["set/06.png"]  # under two labels
+    case.contents["set/00.png"] = dicom(picture(0), PatientID="MRN 17")
+    case.records[0] = replace(case.records[0], patient="")
+    case.records[1] = replace(case.records[1], patient="")
+    names = Pseudonyms(bytes(32))
+    case.pack(max_rejected=0.3, pseudonyms=names)
+    index, images = read_index(case.index), open_images(case.images)
+    assert list(index["file"]) == sorted(index["file"])
+    assert [file for file, _ in case.rejections] == sorted(
+        names.of_file(f"set/{number:02d}.png") for number in (3, 6, 7)
+    )
+    for number in (0, 1, 2, 11):
+        file = f"set/{number:02d}.png"
+        (row,) = np.flatnonzero(index["file"] == names.of_file(file))
+        np.testing.assert_array_equal(images[row], picture(number))
+        known = {0: "MRN 17", 1: file}.get(number, f"patient{number}")
+        assert index.loc[row, "patient"] == names.of_patient(known, file)
+    for path in (case.index, case.rejected):
+        text = path.read_text()
+        assert not any(word in text for word in ("set/", "MRN", "patient0", "patient11"))
+
+
 def test_a_class_without_images_is_refused(case: Case) -> None:
     with pytest.raises(UserError, match="No image of the class normal is left"):
         case.pack(records=[record for record in case.records if record.label == "pneumonia"])
@@ -217,26 +279,99 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
 
 def test_an_interruption_leaves_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(content: bytes, *_: object, **__: object) -> tuple[NDArray[np.uint8], HeaderFacts]:
-        if content == case.contents["set/06.png"]:
-            raise KeyboardInterrupt
-        return picture(0), HeaderFacts()
+    def interrupt(path: Path, images: Iterable[NDArray[np.uint8]], size: int) -> int:
+        path.write_bytes(next(iter(images)).tobytes())
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "decode_with_facts", interrupt)
+    monkeypatch.setattr(packing, "write_images", interrupt)
     with pytest.raises(KeyboardInterrupt):
         case.pack()
     assert case.outputs == []
 
 
-def test_a_worker_that_is_killed_is_one_sentence_and_leaves_nothing(
+HOSTILE = """
+import ctypes, os, signal
+from pneumonia.imaging import packing
+from pneumonia.imaging.isolation import serve
+decode = packing.decode_with_facts
+def hostile(content, *args, **keywords):
+    if content == b"hang":
+        ctypes.PyDLL(None).sleep(600)  # C code that does not give back the interpreter's lock
+    if content == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if content == b"killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if content == b"greedy":
+        bytearray(2**34)
+    if content == b"bug":
+        raise ZeroDivisionError("a bug of ours")
+    return decode(content, *args, **keywords)
+packing.decode_with_facts = hostile
+serve(1.0, 2 * 2**30)
+"""
+POSIX_ONLY = pytest.mark.skipif(os.name != "posix", reason="signals and address space limits are POSIX's")
+
+
+@POSIX_ONLY
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hang_a_crash_and_greed_cost_one_image_each(
+    case: Case, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
+    case.contents["set/03.png"] = b"hang"
+    case.contents["set/04.png"] = b"crash"
+    case.contents["set/08.png"] = b"greedy"
+    case.pack(max_rejected=0.25, workers=workers)
+    assert case.rejections == [
+        ["set/03.png", "timeout"],
+        ["set/04.png", "unreadable"],
+        ["set/08.png", "too_large"],
+    ]
+    assert len(read_index(case.index)) == 9
+    np.testing.assert_array_equal(open_images(case.images)[3], picture(5))
+
+
+@POSIX_ONLY
+def test_a_process_that_is_killed_is_one_sentence_and_leaves_nothing(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
     monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)
-    monkeypatch.setattr(packing, "_decode_chunk", die)
-    with pytest.raises(UserError, match="A worker process was killed"):
-        case.pack(workers=2)
+    case.contents["set/03.png"] = b"killed"
+    with pytest.raises(UserError, match="A decoding process was killed"):
+        case.pack(max_rejected=1, workers=2)
     assert case.outputs == []
 
 
-def die(*_: object) -> None:
-    os._exit(137)
+@POSIX_ONLY
+def test_a_bug_stays_a_bug_and_says_where(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
+    case.contents["set/03.png"] = b"bug"
+    with pytest.raises(ZeroDivisionError, match="a bug of ours") as caught:
+        case.pack(max_rejected=1)
+    assert "in _decode_one" in caught.value.__notes__[0]
+    assert case.outputs == []
+
+
+def test_no_process_is_left_behind(case: Case) -> None:
+    case.pack(workers=2)
+    assert not isolation._idle
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_bytes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask is not installed")
+    monkeypatch.setattr(packing, "TASK_BYTES", 2 * SIZE**2)  # six tasks
+    case.contents["set/03.png"] = b"broken"
+    outputs = (case.images, case.index, case.rejected)
+    case.pack(max_rejected=0.1)
+    expected = [path.read_bytes() for path in outputs]
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_backend("dask"),
+    ):
+        case.pack(max_rejected=0.1, workers=-1)
+    assert [path.read_bytes() for path in outputs] == expected

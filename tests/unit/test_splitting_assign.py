@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from pneumonia.errors import UserError
 from pneumonia.params import Split
 from pneumonia.split_table import EXCLUDED, SPLITS
-from pneumonia.splitting.assign import assign
+from pneumonia.splitting.assign import assign, require_consistent
+from pneumonia.splitting.units import tie_together
 
 
 def fractions(val: float = 0.2, test: float = 0.25, seed: int = 0) -> Split:
-    return Split(val_fraction=val, test_fraction=test, seed=seed)
+    return Split(official="auto", val_fraction=val, test_fraction=test, seed=seed)
 
 
 def make_index(rows: list[dict[str, str]]) -> pd.DataFrame:
@@ -25,6 +26,7 @@ def make_index(rows: list[dict[str, str]]) -> pd.DataFrame:
                 "group": "",
                 "sha256": f"file{number}",
                 "pixels_sha256": f"pixels{number}",
+                "near_duplicate": f"set{number}",
                 **row,
             }
             for number, row in enumerate(rows)
@@ -43,6 +45,7 @@ IMAGE = st.fixed_dictionaries(
         "group": st.sampled_from(["", "bacterial", "viral"]),
         "sha256": st.integers(0, 400).map("f{}".format),
         "pixels_sha256": st.integers(0, 400).map("x{}".format),
+        "near_duplicate": st.integers(0, 400).map("n{}".format),
         "official_split": st.just(""),
     }
 )
@@ -62,23 +65,38 @@ def indices(draw, official=None):
 @given(indices(), st.integers(0, 5))
 def test_no_patient_and_no_copy_in_two_splits(index, seed) -> None:
     split = assign(index, fractions(seed=seed)).split
-    for column in ("patient", "sha256", "pixels_sha256"):
+    for column in ("patient", "sha256", "pixels_sha256", "near_duplicate"):
         used = index.assign(split=split)[split != EXCLUDED]
         assert used.groupby(column)["split"].nunique().max() == 1
     assert set(split) <= {*SPLITS, EXCLUDED}
-    for name in ("train", "val"):
+    drawn = [name for name in SPLITS if name == "train" or name not in set(index["official_split"])]
+    for name in drawn:
         assert set(index.loc[split == name, "label"]) == {"normal", "pneumonia"}
 
 
 @settings(max_examples=60, deadline=None)
 @given(indices(official=True))
-def test_the_official_test_set_is_the_test_set(index) -> None:
+def test_official_sets_are_kept_and_what_is_tied_to_them_is_left_out(index) -> None:
     split = assign(index, fractions()).split
-    official = index["official_split"] == "test"
-    if official.any():
-        assert ((split == "test") == official).all()
-    # Nothing is thrown away but what is tied to an official test image.
-    assert EXCLUDED not in set(split) or official.any()
+    official = index["official_split"]
+    unit = pd.Series(tie_together(index))
+    tied_to_test = unit.isin(unit[official == "test"])
+    tied_to_val = unit.isin(unit[official == "val"])
+    if (official == "test").any():
+        assert ((split == "test") == (official == "test")).all()
+    if (official == "val").any():
+        assert ((split == "val") == ((official == "val") & ~tied_to_test)).all()
+    left_out = (tied_to_test & (official != "test")) | (tied_to_val & (official != "val") & ~tied_to_test)
+    assert ((split == EXCLUDED) == left_out).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(indices(official=True))
+def test_official_sets_count_for_nothing_when_they_shall_not(index) -> None:
+    unofficial = index.assign(official_split="")
+    pd.testing.assert_series_equal(
+        assign(index, fractions(), official=False).split, assign(unofficial, fractions()).split
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -150,16 +168,37 @@ def test_the_seed_decides() -> None:
     assert (one != other).any()
 
 
-def test_official_train_and_val_are_pooled() -> None:
-    rows = [row | {"official_split": "train"} for row in two_classes(30, 30)]
-    rows += [row | {"official_split": "val"} for row in two_classes(10, 10)]
-    rows += [row | {"official_split": "test"} for row in two_classes(5, 7)]
-    index = make_index(rows)
-    split = assign(index, fractions(val=0.2)).split
-    assert split.value_counts().to_dict() == {"train": 64, "val": 16, "test": 12}
-    assert {"train", "val"} == set(split[index["official_split"] == "train"])
-    # test_fraction has nothing to say here.
-    pd.testing.assert_series_equal(split, assign(index, fractions(val=0.2, test=0.9)).split)
+def test_only_what_is_not_official_is_drawn() -> None:
+    train = [row | {"official_split": "train"} for row in two_classes(30, 50)]
+    val = [row | {"official_split": "val"} for row in two_classes(10, 10)]
+    test = [row | {"official_split": "test"} for row in two_classes(5, 7)]
+    for rows, others, counts in (
+        (train + test, {"test": 0.9}, {"train": 64, "val": 16, "test": 12}),
+        (train + val, {"val": 0.9}, {"train": 60, "val": 20, "test": 20}),
+        (train + val + test, {"val": 0.9, "test": 0.9}, {"train": 80, "val": 20, "test": 12}),
+    ):
+        index = make_index(rows)
+        split = assign(index, fractions(val=0.2, test=0.25)).split
+        assert split.value_counts().to_dict() == counts
+        # The fraction of what is official has nothing to say.
+        pd.testing.assert_series_equal(
+            split, assign(index, fractions(**{"val": 0.2, "test": 0.25} | others)).split
+        )
+
+
+def test_nothing_is_left_to_be_drawn_when_both_sets_are_official() -> None:
+    rows = [row | {"official_split": name} for name in SPLITS for row in two_classes(1, 1)]
+    assert list(assign(make_index(rows), fractions()).split) == [row["official_split"] for row in rows]
+
+
+def test_a_split_of_the_owner_must_keep_patients_together() -> None:
+    rows = [row | {"official_split": name} for name in SPLITS for row in two_classes(2, 2)]
+    require_consistent(make_index([*rows, {"patient": "new"}]))
+    torn = [{"patient": "a", "official_split": "train"}, {"patient": "a", "official_split": "test"}]
+    with pytest.raises(UserError, match=r"has 1 patients in several of its parts, for example a; put all"):
+        require_consistent(make_index(rows + torn))
+    with pytest.raises(UserError, match=r"none of the class pneumonia in val; add some, or set"):
+        require_consistent(make_index(rows[:4] + rows[8:] + [{"official_split": "val"}]))
 
 
 def test_whatever_is_tied_to_an_official_test_image_is_in_no_split() -> None:
@@ -201,8 +240,8 @@ def test_a_patient_of_both_classes_counts_as_pneumonia() -> None:
             "class pneumonia: 1, where",
         ),
         (
-            two_classes(9, 2) + [{"label": "pneumonia", "official_split": "test"}] * 9,
-            "class pneumonia outside the official test set: 2",
+            two_classes(9, 1) + [{"label": "pneumonia", "official_split": "test"}] * 9,
+            "class pneumonia outside the official test set: 1, where splitting needs at least 2",
         ),
         ([{"label": "normal", "official_split": "test"}], "class normal outside the official test set: 0"),
     ],

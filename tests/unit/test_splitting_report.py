@@ -5,17 +5,17 @@ from pneumonia.splitting.report import data_report
 from pneumonia.splitting.statistics import GreyStatistics
 from pneumonia.writing import write_metrics
 
-COLUMNS = ["file", "label", "patient", "group", "sha256", "pixels_sha256", "split"]
+COLUMNS = ["file", "label", "patient", "group", "sha256", "pixels_sha256", "near_duplicate", "split"]
 ROWS = [
-    ("a", "normal", "p0", "normal", "f0", "x0", "train"),
-    ("b", "normal", "p0", "normal", "f0", "x0", "train"),  # the same file, the same patient
-    ("c", "pneumonia", "p1", "viral", "f1", "x1", "train"),
-    ("d", "normal", "p2", "normal", "f2", "x1", "train"),  # equal pixels, other patient, other label
-    ("e", "pneumonia", "p3", "", "f3", "x3", "val"),
-    ("f", "pneumonia", "p4", "viral", "f4", "x4", "test"),
-    ("g", "normal", "p5", "normal", "f5", "x5", "test"),
-    ("h", "normal", "p5", "normal", "f6", "x6", "excluded"),
-    ("i", "normal", "p6", "normal", "f0", "x0", "train"),
+    ("a", "normal", "p0", "normal", "f0", "x0", 0, "train"),
+    ("b", "normal", "p0", "normal", "f0", "x0", 0, "train"),  # the same file, the same patient
+    ("c", "pneumonia", "p1", "viral", "f1", "x1", 1, "train"),
+    ("d", "normal", "p2", "normal", "f2", "x1", 1, "train"),  # equal pixels, other patient, other label
+    ("e", "pneumonia", "p3", "", "f3", "x3", 3, "val"),
+    ("f", "pneumonia", "p4", "viral", "f4", "x4", 3, "test"),
+    ("g", "normal", "p5", "normal", "f5", "x5", 5, "test"),
+    ("h", "normal", "p5", "normal", "f6", "x6", 5, "excluded"),
+    ("i", "normal", "i", "normal", "f0", "x0", 0, "train"),  # nobody knows whose it is
 ]
 
 
@@ -32,7 +32,7 @@ def test_every_count_by_hand(tmp_path) -> None:
             "excluded": 1,
             "total": 9,
         },
-        "patients": {"train": 4, "val": 1, "test": 2, "total": 7, "with_several_images": 2},
+        "patients": {"train": 4, "val": 1, "test": 2, "total": 7, "with_several_images": 2, "unknown": 1},
         "groups": {
             "train": {"normal": 4, "viral": 1},
             "val": {"unnamed": 1},
@@ -41,8 +41,10 @@ def test_every_count_by_hand(tmp_path) -> None:
         "duplicates": {
             "identical_files": {"groups": 1, "images": 3},
             "identical_pixels": {"groups": 2, "images": 5},
+            # e with f, of two patients, and g with h, of one; {a, b, i} and {c, d} are identical
+            "near_duplicates": {"groups": 2, "images": 4, "of_several_patients": 1},
             "contradicting_labels": 1,
-            "kept_on_one_side": 2,  # p0 with p6, p1 with p2
+            "kept_on_one_side": 3,  # p0 with i, p1 with p2, p3 with p4
         },
         "rejected": {"total": 3, "empty": 2, "not_an_image": 1},
         "stratified_by": {"normal": "class and group", "pneumonia": "class"},

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from pneumonia.classes import CLASSES
-from pneumonia.gallery.cases import Gallery, colormap, overlay
+from pneumonia.gallery.cases import Gallery, colormap, overlay, with_boxes
 from pneumonia.gallery.figures import (
     Curves,
     calibration_figure,
@@ -108,7 +108,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
         groups=_group_table(metrics.get("groups", {}).get("test", {})),
         tiles=[_cell(metrics["test"], name) for name in TILES],
         comparisons=[(_cell(metrics["val"], key), _cell(metrics["test"], key)) for key in METRICS],
-        warnings=warnings(metrics["val"], metrics["test"], params.source.name),
+        warnings=warnings(metrics["val"], metrics["test"], params.source.name, data),
         data=data,
         image_table=_image_table(data),
         group_counts=_group_counts(data.get("groups", {})),
@@ -131,7 +131,9 @@ def write_report(  # noqa: PLR0913  one document of many sources
     path.write_text(html, encoding="utf-8", newline="\n")
 
 
-def warnings(val: Mapping[str, Any], test: Mapping[str, Any], source: str) -> list[str]:
+def warnings(
+    val: Mapping[str, Any], test: Mapping[str, Any], source: str, data: Mapping[str, Any]
+) -> list[str]:
     """What a reader must know before quoting a figure, one sentence each."""
     intervals = {
         name: (test[f"{name}_ci95"]["low"], test[f"{name}_ci95"]["high"])
@@ -141,6 +143,11 @@ def warnings(val: Mapping[str, Any], test: Mapping[str, Any], source: str) -> li
     sentences = []
     if source == "phantom":
         sentences.append("The images are synthetic phantoms: these figures say nothing about patients.")
+    if data["patients"]["unknown"]:
+        sentences.append(
+            f"Nobody can tell the patients of {data['patients']['unknown']:,} of {data['images']['total']:,} "
+            "images: images of one patient may be in training and test, which flatters the figures."
+        )
     gaps = [
         f"{METRICS[name]} {val[name]:.3f} against {test[name]:.3f} ({low:.3f} to {high:.3f})"
         for name, (low, high) in intervals.items()
@@ -233,7 +240,7 @@ def _gallery_section(gallery: Gallery) -> dict[str, Any]:
     cases = [
         {
             "case": case,
-            "plain": image_uri(case.image),
+            "plain": image_uri(with_boxes(case) if case.boxes else case.image),
             "overlay": None if case.overlay is None else image_uri(case.overlay),
             "group": case.group if case.group not in ("", case.label) else "",
             "right": case.label == case.predicted,
@@ -247,6 +254,7 @@ def _gallery_section(gallery: Gallery) -> dict[str, Any]:
         "cases": cases,
         "threshold": gallery.threshold,
         "unmapped": gallery.unmapped,
+        "has_boxes": gallery.has_boxes,
     }
 
 

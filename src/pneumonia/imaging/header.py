@@ -112,6 +112,24 @@ def read_header(content: bytes) -> Header:
     Raises:
         Rejected: damaged, truncated, without pixel data, or it inflates beyond all measure.
     """
+    dataset, syntax, file = parse(content, _TAGS)
+    if "PixelData" not in dataset:
+        # The parser drops an element that it cannot read to its end, and all before it.
+        if any(tag in file.getvalue() for tag in _PIXEL_DATA_TAGS):
+            raise Rejected(Reason.TRUNCATED, "the file ends within its pixels")
+        raise Rejected(Reason.NO_PIXEL_DATA, "a DICOM object without pixels")
+    return Header(dataset, syntax)
+
+
+def parse(content: bytes, tags: list[BaseTag | int]) -> tuple[Dataset, UID, BytesIO]:
+    """Parse these elements of a file and skip all others.
+
+    Returns:
+        The elements, the transfer syntax, and the data set's bytes, inflated where they were deflated.
+
+    Raises:
+        Rejected: damaged, or it inflates beyond all measure.
+    """
     start = _PREAMBLE + 4 if content[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else 0
     with parsing(Reason.UNREADABLE, "damaged DICOM header"):
         file = BytesIO(content)
@@ -125,14 +143,9 @@ def read_header(content: bytes) -> Header:
             file,
             is_implicit_VR=syntax == ImplicitVRLittleEndian,
             is_little_endian=syntax != ExplicitVRBigEndian,
-            specific_tags=_TAGS,
+            specific_tags=tags,
         )
-    if "PixelData" not in dataset:
-        # The parser drops an element that it cannot read to its end, and all before it.
-        if any(tag in file.getvalue() for tag in _PIXEL_DATA_TAGS):
-            raise Rejected(Reason.TRUNCATED, "the file ends within its pixels")
-        raise Rejected(Reason.NO_PIXEL_DATA, "a DICOM object without pixels")
-    return Header(dataset, syntax)
+    return dataset, syntax, file
 
 
 _PIXEL_DATA_TAGS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")

@@ -8,14 +8,13 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import joblib
 import numpy as np
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -23,11 +22,22 @@ from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.grey import Rendering
+from pneumonia.imaging.identity import read_patient_id
+from pneumonia.imaging.isolation import (
+    SECONDS,
+    CrashedError,
+    Isolated,
+    TimedOutError,
+    close_idle,
+    isolated,
+)
+from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
-from pneumonia.imaging.square import to_square
+from pneumonia.imaging.square import box_in_square, to_square
 from pneumonia.params import Preprocess
 from pneumonia.sources.archive import Archive, DamagedMemberError
 from pneumonia.sources.atomic import whole_file
+from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.sources.record import Record
 from pneumonia.store import INDEX_COLUMNS, write_images
 
@@ -48,11 +58,11 @@ class Rejection:
 class _Packed:
     """A row of index.csv and its image."""
 
-    row: dict[str, str | int]
+    row: dict[str, str]
     square: NDArray[np.uint8]
 
 
-def pack(
+def pack(  # noqa: PLR0913  three inputs, three outputs
     archive: Archive,
     records: Sequence[Record],
     preprocess: Preprocess,
@@ -60,6 +70,7 @@ def pack(
     index: Path,
     rejected: Path,
     *,
+    pseudonyms: Pseudonyms = NO_PSEUDONYMS,
     workers: int = -1,
 ) -> None:
     """Decode the records' images into one array, one table and a table of what could not be used.
@@ -70,6 +81,7 @@ def pack(
     rejected.csv stands for the reader also when too much was rejected.
 
     Files of the same content that carry two labels are rejected, all of them; nobody can say which is right.
+    With duplicates "reject", of files of the same content all but the first are rejected.
 
     Args:
         archive: where the files of the records are.
@@ -78,7 +90,9 @@ def pack(
         images: the .npy file to make.
         index: the table to make.
         rejected: the table of rejected images to make.
-        workers: processes; -1 for one a core.
+        pseudonyms: what files and patients are called in the tables.
+        workers: decoding processes; -1 for one a core. With a joblib backend set, its workers, which must
+            see the archive under the same path.
 
     Raises:
         UserError: there is no record, a larger fraction than max_rejected is rejected, a class is left
@@ -90,22 +104,31 @@ def pack(
         raise UserError(
             f"{archive.path} holds no labelled image; check source.name and source.path in params.yaml."
         )
-    records = sorted(records, key=lambda record: record.file)
+    # By the new names: the order of the old ones would tell something of them.
+    records = sorted(records, key=lambda record: pseudonyms.of_file(record.file))
     conflicting = _conflicting_labels(archive, records)
+    name = pseudonyms.of_file
     rejections: list[Rejection] = []
     kept: Counter[str] = Counter()
+    seen: set[str] = set()
 
     def squares(table: "csv.DictWriter[str]") -> Iterator[NDArray[np.uint8]]:
         with closing(_decoded(archive, records, preprocess, workers)) as results:
             for result in results:
                 if isinstance(result, Rejection):
-                    rejections.append(result)
+                    rejections.append(replace(result, file=name(result.file)))
                 elif result.row["file"] in conflicting:
                     detail = "another file of the same content carries the other label"
-                    rejections.append(Rejection(str(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
+                    rejections.append(Rejection(name(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
+                elif result.row["sha256"] in seen:
+                    detail = "a file before it in the table has the same content"
+                    rejections.append(Rejection(name(result.row["file"]), Reason.DUPLICATE, detail))
                 else:
-                    kept[str(result.row["label"])] += 1
-                    table.writerow(result.row)
+                    if preprocess.duplicates == "reject":
+                        seen.add(result.row["sha256"])
+                    kept[result.row["label"]] += 1
+                    patient = pseudonyms.of_patient(result.row["patient"], result.row["file"])
+                    table.writerow(result.row | {"file": name(result.row["file"]), "patient": patient})
                     yield result.square
 
     with whole_file(index) as index_part, whole_file(images) as images_part:
@@ -122,15 +145,13 @@ def _conflicting_labels(archive: Archive, records: Sequence[Record]) -> set[str]
 
     Size and CRC-32 stand in the archive's directory, so that only the few files that agree in them are read.
     """
-    alike: dict[tuple[int, int], list[Record]] = defaultdict(list)
-    for record in records:
-        alike[archive.checksum(record.file)].append(record)
+    checksums = ({archive.checksum(one.file) for one in records if one.label == label} for label in CLASSES)
+    doubtful = set.intersection(*checksums)
     same: dict[str, list[Record]] = defaultdict(list)
-    for candidates in alike.values():
-        if len({record.label for record in candidates}) > 1:
-            for record in candidates:
-                with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
-                    same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
+    for record in records:
+        if record.label is not None and archive.checksum(record.file) in doubtful:
+            with suppress(DamagedMemberError):  # it will be met again, and rejected as damaged
+                same[hashlib.sha256(archive.read(record.file)).hexdigest()].append(record)
     conflicts = (group for group in same.values() if len({record.label for record in group}) > 1)
     return {record.file for group in conflicts for record in group}
 
@@ -149,55 +170,78 @@ def _decoded(
                 return
             yield joblib.delayed(_decode_chunk)(archive, records[start : start + size], preprocess)
 
+    # Threads that wait for a decoding process each; a backend of dask or ray, where one is set, comes first.
     chunks = joblib.Parallel(
         n_jobs=max(1, min(joblib.effective_n_jobs(workers), len(starts))),
+        prefer="threads",
         return_as="generator",
         batch_size=1,
-        max_nbytes=None,
     )(tasks())
     try:
         with tqdm(total=len(records), desc="preprocess", unit="image", disable=None) as bar:
             for results in chunks:
                 yield from results
                 bar.update(len(results))
-    except TerminatedWorkerError as error:
-        raise UserError(
-            "A worker process was killed while decoding, most likely because memory ran out; close other "
-            "programs and run again."
-        ) from error
     finally:
         # When the caller stops early: the few tasks under way are waited for, because joblib answers an
         # abandoned generator with warnings and a broken pool.
         stopped = True
         for _ in chunks:
             pass
+        close_idle()
 
 
 def _decode_chunk(
     archive: Archive, records: Sequence[Record], preprocess: Preprocess
 ) -> list[_Packed | Rejection]:
-    """The work of one task, in a worker process."""
-    cv2.setNumThreads(1)  # the workers are as many as the cores
-    return [_decode_one(archive, record, preprocess) for record in records]
+    """The work of one task, in a worker."""
+    with isolated() as decoder:
+        return [_decode_isolated(decoder, archive, record, preprocess) for record in records]
+
+
+def _decode_isolated(
+    decoder: Isolated, archive: Archive, record: Record, preprocess: Preprocess
+) -> _Packed | Rejection:
+    try:
+        return decoder.call(_decode_one, archive, record, preprocess)
+    except TimedOutError:
+        return Rejection(record.file, Reason.TIMEOUT, f"not decoded within {SECONDS:g} seconds")
+    except CrashedError:
+        return Rejection(record.file, Reason.UNREADABLE, "the decoder crashed")
 
 
 def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
+    """Read, decode and square one image, in a decoding process."""
+    cv2.setNumThreads(1)  # the processes are as many as the cores
+    if record.label is None:
+        return Rejection(record.file, Reason(record.fault), "in the labels of the source")
     try:
         content = archive.read(record.file)
         grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
+        patient = record.patient or read_patient_id(content) or record.file
     except DamagedMemberError:
         return Rejection(record.file, Reason.UNREADABLE, "damaged in the archive")
+    except MemoryError:
+        return Rejection(record.file, Reason.TOO_LARGE, "more memory is needed than a decoder is given")
     except Rejected as rejected:
         return Rejection(record.file, rejected.reason, rejected.detail)
     square = np.ascontiguousarray(to_square(grey, preprocess.size, preprocess.fit))
-    row = asdict(record) | {
-        "age": "" if facts.age_years is None else facts.age_years,
+    boxes = [box_in_square(box, grey.shape, preprocess.size, preprocess.fit) for box in record.boxes]
+    row = {
+        "file": record.file,
+        "label": record.label,
+        "patient": patient,
+        "official_split": record.official_split,
+        "group": record.group,
+        "age": "" if facts.age_years is None else str(facts.age_years),
         "sex": facts.sex,
         "view": facts.view,
+        "boxes": ";".join(" ".join(map(str, box)) for box in boxes if box),
         "sha256": hashlib.sha256(content).hexdigest(),
         "pixels_sha256": hashlib.sha256(square.data).hexdigest(),
-        "height": grey.shape[0],
-        "width": grey.shape[1],
+        "phash": perceptual_hash(square),
+        "height": str(grey.shape[0]),
+        "width": str(grey.shape[1]),
     }
     return _Packed(row, square)
 

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """A side has fewer pixels than show anything."""
     TOO_LARGE = "too_large"
     """More pixels than any radiograph has; refused before memory is given to them."""
+    TIMEOUT = "timeout"
+    """Decoding took longer than any valid file does."""
     LABEL_MISSING = "label_missing"
     """The label table says nothing of this image."""
     LABEL_CONFLICTING = "label_conflicting"

@@ -39,6 +39,35 @@ def to_square(grey: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]
     return square
 
 
+def box_in_square(
+    box: tuple[float, float, float, float], shape: tuple[int, ...], size: int, fit: Fit
+) -> tuple[int, int, int, int] | None:
+    """Where a rectangle of the picture is after `to_square`, cut at the edges.
+
+    Args:
+        box: left, top, width, height in pixels of the picture.
+        shape: (H, W) of the picture.
+        size: as of `to_square`.
+        fit: as of `to_square`.
+
+    Returns:
+        The same four in whole pixels of the square; None where nothing of it is left.
+    """
+    height, width = shape[:2]
+    across, down = {
+        "squash": (size / width, size / height),
+        "pad": (size / max(height, width),) * 2,
+        "crop": (size / min(height, width),) * 2,
+    }[fit]
+    # The picture's centre becomes the square's, whatever the fit.
+    left, right = (size / 2 + (x - width / 2) * across for x in (box[0], box[0] + box[2]))
+    top, bottom = (size / 2 + (y - height / 2) * down for y in (box[1], box[1] + box[3]))
+    left, top, right, bottom = (round(min(max(edge, 0), size)) for edge in (left, top, right, bottom))
+    if right <= left or bottom <= top:
+        return None
+    return left, top, right - left, bottom - top
+
+
 def _resize(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     shrinks = height <= grey.shape[0] and width <= grey.shape[1]
     resized = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

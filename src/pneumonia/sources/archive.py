@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -115,6 +115,10 @@ class Folder:
                     names.append(relative)
         return sorted(names)
 
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        return (self.path / name).read_bytes()
+
     def same_content(self, one: str, other: str) -> bool:
         """Whether two files hold the same bytes."""
         return filecmp.cmp(self.path / one, self.path / other, shallow=False)
@@ -126,7 +130,12 @@ def is_clutter(name: str) -> bool:
     return "__MACOSX" in parts or any(part == ".DS_Store" or part.startswith("._") for part in parts)
 
 
-def pack_folder(folder: Path, archive: Path, names: Iterable[str] | None = None) -> None:
+def pack_folder(
+    folder: Path,
+    archive: Path,
+    names: Iterable[str] | None = None,
+    added: Mapping[str, bytes] | None = None,
+) -> None:
     """Write files of a folder into one uncompressed zip archive; same files, same bytes.
 
     Images are compressed already, and stored members are read faster.
@@ -135,6 +144,7 @@ def pack_folder(folder: Path, archive: Path, names: Iterable[str] | None = None)
         folder: where the files are.
         archive: the zip archive to make; it appears when it is complete.
         names: paths below the folder with / between the parts; all files when None.
+        added: further members, which are not in the folder.
 
     Raises:
         UserError: there is a link in the folder, a file cannot be read, or the disk is full.
@@ -142,27 +152,44 @@ def pack_folder(folder: Path, archive: Path, names: Iterable[str] | None = None)
     names = Folder(folder).names() if names is None else sorted(names)
     with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file:
         for name in tqdm(names, desc="pack", unit="file", disable=None):
-            member = zipfile.ZipInfo(name)  # its date is 1980-01-01, whatever the file's is
-            member.create_system = 3  # Unix, on every platform
-            member.external_attr = (stat.S_IFREG | 0o644) << 16
+            member = _new_member(name)
             member.file_size = (folder / name).stat().st_size
             with (folder / name).open("rb") as source, zip_file.open(member, "w") as target:
                 shutil.copyfileobj(source, target, COPY_CHUNK)
+        add_members(zip_file, added or {})
 
 
-def copy_archive(source: Path, archive: Path) -> None:
-    """Copy a zip archive; the copy appears when it is complete.
+def add_members(zip_file: zipfile.ZipFile, contents: Mapping[str, bytes]) -> None:
+    """Write members, sorted by name, whose bytes in the archive depend on name and content only."""
+    for name, content in sorted(contents.items()):
+        zip_file.writestr(_new_member(name), content)
+
+
+def _new_member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name)  # its date is 1980-01-01, whatever the file's is
+    member.create_system = 3  # Unix, on every platform
+    member.external_attr = (stat.S_IFREG | 0o644) << 16
+    return member
+
+
+def copy_archive(source: Path, archive: Path, added: Mapping[str, bytes] | None = None) -> None:
+    """Copy a zip archive, and add members to the copy, which appears when it is complete.
 
     Raises:
         UserError: the source is no archive that we read, it cannot be read, or the disk is full.
     """
     Archive(source).names()
-    with whole_file(archive) as part, source.open("rb") as file, part.open("wb") as target:
-        bar = tqdm.wrapattr(
-            file, "read", total=source.stat().st_size, desc="copy", unit="B", unit_scale=True, disable=None
-        )
-        with bar as reader:
-            shutil.copyfileobj(reader, target, COPY_CHUNK)
+    with whole_file(archive) as part:
+        with source.open("rb") as file, part.open("wb") as target:
+            size = source.stat().st_size
+            bar = tqdm.wrapattr(
+                file, "read", total=size, desc="copy", unit="B", unit_scale=True, disable=None
+            )
+            with bar as reader:
+                shutil.copyfileobj(reader, target, COPY_CHUNK)
+        if added:
+            with zipfile.ZipFile(part, "a", zipfile.ZIP_STORED) as zip_file:
+                add_members(zip_file, added)
 
 
 def _identity(path: Path) -> tuple[str, int, int, int]:

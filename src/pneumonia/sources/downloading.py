@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,13 +33,14 @@ TIMEOUT = (15, 60)
 CHUNK = 2**18
 
 
-def download(
+def download(  # noqa: PLR0913  what is published of a file differs
     url: str,
     target: Path,
     size: int | None,
     sha256: str | None,
     partial_folder: Path,
     *,
+    md5: str | None = None,
     name: str | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -54,6 +55,7 @@ def download(
         size: in bytes as published, or None.
         sha256: as published, in hexadecimal, or None.
         partial_folder: where the unfinished file is kept.
+        md5: as published, in hexadecimal, or None: against accidents, where there is nothing better.
         name: what people call the file; the last part of the URL when None.
         wait: called with the seconds to wait before another attempt.
 
@@ -63,7 +65,9 @@ def download(
     """
     name = name or Path(urlsplit(url).path).name
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    partial = _PartialFile(url, partial_folder / f"{key}.part", size, sha256, name)
+    digests = {"SHA-256": sha256, "MD5": md5}
+    published = {kind: digest.lower() for kind, digest in digests.items() if digest is not None}
+    partial = _PartialFile(url, partial_folder / f"{key}.part", size, published, name)
     with disk_errors_in_words(partial.path):
         partial_folder.mkdir(parents=True, exist_ok=True)
         with _locked(partial_folder / f"{key}.lock", name):
@@ -107,7 +111,7 @@ class _PartialFile:
     url: str
     path: Path
     size: int | None
-    sha256: str | None
+    digests: Mapping[str, str]
     name: str
 
     def complete(self, wait: Callable[[float], None]) -> None:
@@ -129,7 +133,7 @@ class _PartialFile:
             wait(2.0 ** (failures - 1))
 
     def check(self) -> None:
-        """Compare size and SHA-256 with what was published; remove a file that differs.
+        """Compare size and digests with what was published; remove a file that differs.
 
         Raises:
             _RefusedError: it differs.
@@ -137,11 +141,12 @@ class _PartialFile:
         fault = None
         if self.size is not None and self._length() != self.size:
             fault = f"{self._length():,} bytes came and {self.size:,} were published"
-        elif self.sha256 is not None:
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != self.sha256.lower():
-                fault = f"its SHA-256 is {digest} and {self.sha256.lower()} was published"
+        for kind, published in self.digests.items():
+            if fault is None:
+                with self.path.open("rb") as file:
+                    digest = hashlib.file_digest(file, kind.replace("-", "").lower()).hexdigest()
+                if digest != published:
+                    fault = f"its {kind} is {digest} and {published} was published"
         if fault:
             self._discard()
             raise _RefusedError(fault)
@@ -168,7 +173,7 @@ class _PartialFile:
             _RefusedError: there will be no more, or not of the right file.
         """
         validator = self._validator()
-        may_resume = bool(validator) or self.sha256 is not None  # else nobody would notice a changed file
+        may_resume = bool(validator or self.digests)  # else nobody would notice a changed file
         if not may_resume or (self.size is not None and self._length() > self.size):
             self._discard()
         have = self._length()

@@ -25,13 +25,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from pneumonia.classes import Label
 from pneumonia.errors import UserError
 from pneumonia.params import Source
-from pneumonia.sources.archive import Archive, Folder, copy_archive, pack_folder
+from pneumonia.sources.archive import Archive
 from pneumonia.sources.downloading import download
+from pneumonia.sources.given import keep, open_given
 from pneumonia.sources.record import Record
 
 NAME = "ChestXRay2017.zip"
@@ -77,24 +77,16 @@ def fetch(params: Source, archive: Path, root: Path) -> None:
     if params.path is None:
         download(URL, archive, SIZE, SHA256, root / ".cache" / "downloads", name=NAME)
         return
-    source = root / Path(params.path).expanduser()
-    if source.is_dir():
-        records = _records(Folder(source).names(), Folder(source).same_content, source)
-        pack_folder(source, archive, [record.file for record in records])
-    elif source.is_file():
-        read_records(Archive(source))
-        copy_archive(source, archive)
-    else:
-        raise UserError(
-            f"source.path is {params.path!r}, and there is no file or folder {source}; relative paths start "
-            "at the repository's root."
-        )
+    given = open_given(params.path, root)
+    records = _records(given.names(), given.same_content, given.path)
+    keep(given, archive, [record.file for record in records])
 
 
 def read_records(archive: Archive) -> list[Record]:
     """Return the 5,856 records, sorted by file; everything else in the archive is ignored.
 
-    official_split is as published: train, val (Kaggle only) or test. group is normal, bacterial or viral.
+    official_split is as published by the authors: train or test. The 16 images that Kaggle calls val are
+    of train; too few to validate anything. group is normal, bacterial or viral.
 
     Raises:
         UserError: other numbers of images than published, a name that does not tell the patient, or two
@@ -132,11 +124,6 @@ def _once(names: Iterable[str], same_content: Callable[[str, str], bool], where:
 def _record(file: str, where: Path) -> Record:
     path = PurePosixPath(file)
     label: Label = "normal" if path.parent.name.lower() == "normal" else "pneumonia"
-    official_split: dict[str, Literal["train", "val", "test"]] = {
-        "train": "train",
-        "val": "val",
-        "test": "test",
-    }
     match = _PATIENTS[label].fullmatch(path.stem)
     if match is None:
         # A patient of its own would be a guess, and a wrong one puts a patient on both sides of a split.
@@ -148,14 +135,14 @@ def _record(file: str, where: Path) -> Record:
         file=file,
         label=label,
         patient=match["patient"] or match["number"],
-        official_split=official_split[path.parent.parent.name.lower()],
+        official_split="test" if path.parent.parent.name.lower() == "test" else "train",
         group=group,
     )
 
 
 def _check_counts(records: list[Record], where: Path) -> None:
     found: dict[tuple[str, str], int] = Counter(
-        ("test" if record.official_split == "test" else "train", record.label) for record in records
+        (record.official_split, record.label or "") for record in records
     )
     if found != PUBLISHED:
         raise UserError(

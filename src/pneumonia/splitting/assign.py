@@ -13,8 +13,6 @@ from pneumonia.params import Split
 from pneumonia.split_table import EXCLUDED, require_disjoint
 from pneumonia.splitting.units import tie_together
 
-FEWEST_UNITS = 3  # of a class: one for each split
-
 
 @dataclass(frozen=True)
 class Assignment:
@@ -26,49 +24,79 @@ class Assignment:
     """Of each class: "class and group", or "class" where a group is too small to be split."""
 
 
-def assign(index: pd.DataFrame, settings: Split) -> Assignment:
+def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> Assignment:
     """Split by patient, stratified by class and group.
 
-    Images tied by patient, or by identical files or pixels, form a unit, and a unit is never torn apart.
-    The official test set stays the test set, to the image; the official training and validation sets are
-    pooled. Training images in one unit with official test images are in no split ("excluded"): the test
-    set is not ours to change, and with them in training it would measure memory. Where nothing is
-    official, a fraction of the units becomes the test set first.
+    Images tied by patient, by identical files or pixels, or as near-duplicates, form a unit, and a unit is
+    never torn apart.
+    The official test set stays the test set and the official validation set the validation set, to the image.
+    Other images in one unit with official test images are in no split ("excluded"): the test set is not
+    ours to change, and with them in training it would measure memory. So are training images in one unit
+    with official validation images. Of the other units a fraction is drawn for each set that is not official,
+    the test set first.
 
     Fractions are of the units of each class, rounded, at least one. A unit with both classes counts as
     pneumonia, and as the commonest group of its pneumonia images.
 
     Args:
-        index: N rows, columns as in `pneumonia.store.INDEX_COLUMNS`; the order of rows has no influence.
+        index: N rows, columns as in `pneumonia.store.INDEX_COLUMNS`, and near_duplicate; the order of rows
+            has no influence.
         settings: fractions and seed.
+        official: whether official sets count; else all images are drawn.
 
     Raises:
-        UserError: a class has fewer than three units to split.
+        UserError: a class has fewer units than there are splits to make of them.
     """
     if index["file"].duplicated().any():
         raise ValueError("the index lists a file twice")
     images = index.sort_values("file")
     unit = tie_together(images)
-    official = (images["official_split"] == "test").to_numpy()
-    reserved = np.isin(unit, unit[official])
+    given = images["official_split"].to_numpy() if official else np.full(len(images), "")
+    held_out = [name for name in ("test", "val") if name in given]
+    reserved = np.isin(unit, unit[np.isin(given, held_out)])
     pool = _describe(images[~reserved], unit[~reserved])
-    _require_units(pool, " outside the official test set" if official.any() else "")
+    drawn = [name for name in ("test", "val") if name not in held_out]
+    _require_units(pool, 1 + len(drawn), held_out)
 
-    if official.any():
-        test, test_grouped = np.zeros(0, dtype=np.int64), set(CLASSES)
-    else:
-        test, test_grouped = _draw(pool, settings.test_fraction, 2, settings.seed)
-    pool = pool.drop(index=test)
-    val, val_grouped = _draw(pool, settings.val_fraction, 1, settings.seed)
-
-    word = np.where(np.isin(unit, val), "val", "train").astype(object)
-    word[np.isin(unit, test)] = "test"
+    word = np.full(len(images), "train", dtype=object)
+    grouped = set(CLASSES)
+    fractions = {"test": settings.test_fraction, "val": settings.val_fraction}
+    for left, name in zip(range(len(drawn), 0, -1), drawn, strict=True):
+        chosen, by_group = _draw(pool, fractions[name], left, settings.seed)
+        word[np.isin(unit, chosen)] = name
+        pool = pool.drop(index=chosen)
+        grouped &= by_group
     word[reserved] = EXCLUDED
-    word[official] = "test"
+    word[given == "val"] = "val"
+    word[np.isin(unit, unit[given == "test"])] = EXCLUDED
+    word[given == "test"] = "test"
     split = pd.Series(word, index=images.index, name="split").reindex(index.index)
     require_disjoint(index, split)
-    grouped = test_grouped & val_grouped
     return Assignment(split, {name: "class and group" if name in grouped else "class" for name in CLASSES})
+
+
+def require_consistent(index: pd.DataFrame) -> None:
+    """Refuse a split, made by the owner of the images, that lets a patient into two of its parts.
+
+    Raises:
+        UserError: it does, or a part lacks a class.
+    """
+    parts = index[index["official_split"] != ""]
+    places = parts[["patient", "official_split"]].drop_duplicates()
+    torn = places.loc[places["patient"].duplicated(), "patient"].drop_duplicates()
+    remedy = "or set split.official in params.yaml to false to have one drawn"
+    if len(torn):
+        raise UserError(
+            f"The split that came with the images has {len(torn)} patients in several of its parts, for "
+            f"example {torn.iloc[0]}; put all images of a patient into one part, {remedy}."
+        )
+    for name in parts["official_split"].unique():
+        missing = sorted(set(CLASSES) - set(parts.loc[parts["official_split"] == name, "label"]))
+        if missing:
+            raise UserError(
+                f"The split that came with the images has none of the class {missing[0]} in {name}; "
+                f"add some, {remedy}."
+            )
 
 
 def _describe(images: pd.DataFrame, unit: NDArray[np.int64]) -> pd.DataFrame:
@@ -84,13 +112,15 @@ def _describe(images: pd.DataFrame, unit: NDArray[np.int64]) -> pd.DataFrame:
     return first.set_index("unit")[["label", "group"]]
 
 
-def _require_units(pool: pd.DataFrame, where: str) -> None:
+def _require_units(pool: pd.DataFrame, fewest: int, held_out: list[str]) -> None:
+    words = {"test": "test", "val": "validation"}
+    where = f" outside the official {' and '.join(words[name] for name in held_out)} set" if held_out else ""
     for label in CLASSES:
         count = int((pool["label"] == label).sum())
-        if count < FEWEST_UNITS:
+        if count < fewest:
             raise UserError(
                 f"Too few patients of the class {label}{where}: {count}, where splitting needs at least "
-                f"{FEWEST_UNITS}, one for each split; add images of that class to the source."
+                f"{fewest}, one for each split to be made; add images of other patients of that class."
             )
 
 

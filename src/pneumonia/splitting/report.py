@@ -23,7 +23,7 @@ def data_report(
     """Count everything for metrics/data.json.
 
     Args:
-        index: a row an image, columns as in `pneumonia.store.INDEX_COLUMNS`.
+        index: a row an image, columns as in `pneumonia.store.INDEX_COLUMNS`, and near_duplicate.
         assignment: of these images.
         rejected: a row an image that could not be used, with the column reason.
         statistics: of the training images.
@@ -31,10 +31,13 @@ def data_report(
 
     Returns:
         images: of each split normal, pneumonia and total; excluded (in no split); total.
-        patients: of each split and total; with_several_images.
+        patients: of each split and total; with_several_images; unknown, the images of whose patient nothing
+            is known, so that each counts as a patient.
         groups: of each split, images in each group.
         duplicates: identical_files and identical_pixels, each with groups (sets of two or more equal
-            images) and images (in these sets); contradicting_labels, the sets of equal pixels with both
+            images) and images (in these sets); near_duplicates likewise, the sets with different pixels, and
+            of how many several patients have a part: these the split by patient alone could have torn;
+            contradicting_labels, the sets of equal pixels with both
             classes; kept_on_one_side, the sets of patients that equal images tie together.
         rejected: total and a number for each reason.
         stratified_by: of each class, see `Assignment`.
@@ -54,6 +57,7 @@ def data_report(
             **{name: images.loc[images["split"] == name, "patient"].nunique() for name in SPLITS},
             "total": len(per_patient),
             "with_several_images": int((per_patient > 1).sum()),
+            "unknown": int((images["patient"] == images["file"]).sum()),
         },
         "groups": {
             name: images.loc[images["split"] == name, "group"].replace("", UNNAMED).value_counts().to_dict()
@@ -62,6 +66,7 @@ def data_report(
         "duplicates": {
             "identical_files": _repeated(images["sha256"]),
             "identical_pixels": _repeated(images["pixels_sha256"]),
+            "near_duplicates": _near_duplicates(images),
             "contradicting_labels": _with_several(images, "pixels_sha256", "label"),
             "kept_on_one_side": _with_several(images, "unit", "patient"),
         },
@@ -81,6 +86,19 @@ def _repeated(digests: pd.Series) -> dict[str, int]:
     counts = digests.value_counts()
     repeated = counts[counts > 1]
     return {"groups": len(repeated), "images": int(repeated.sum())}
+
+
+def _near_duplicates(images: pd.DataFrame) -> dict[str, int]:
+    """Sets of near-duplicates that are more than copies of one picture."""
+    sets = images.groupby("near_duplicate").agg(
+        images=("file", "size"), pictures=("pixels_sha256", "nunique"), patients=("patient", "nunique")
+    )
+    found = sets[sets["pictures"] > 1]
+    return {
+        "groups": len(found),
+        "images": int(found["images"].sum()),
+        "of_several_patients": int((found["patients"] > 1).sum()),
+    }
 
 
 def _with_several(images: pd.DataFrame, key: str, value: str) -> int:

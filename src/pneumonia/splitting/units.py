@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-TIES = ("patient", "sha256", "pixels_sha256")
+TIES = ("patient", "sha256", "pixels_sha256", "near_duplicate")
 
 
 def tie_together(index: pd.DataFrame) -> NDArray[np.int64]:
-    """Number the units: images tied, directly or through others, by patient, file or pixels.
+    """Number the units: images tied, directly or through others, by patient, file, pixels or looks.
 
     Args:
-        index: N rows with the columns patient, sha256, pixels_sha256.
+        index: N rows with the columns patient, sha256, pixels_sha256, near_duplicate.
 
     Returns:
         int64 (N,), the unit of each image, numbered in the order of their first image.

@@ -3,6 +3,7 @@
 import csv
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pneumonia.sources.phantom.opacity import SEVERITY
 from pneumonia.sources.phantom.patient import sample_patient
 from pneumonia.sources.phantom.radiograph import draw_radiograph, sample_taking
 from pneumonia.sources.record import Record
+from pneumonia.sources.tables import read_table
 
 LABELS = "labels.csv"
 _COLUMNS = ("file", "patient", "label", "group")
@@ -47,19 +49,22 @@ def read_records(archive: Archive) -> list[Record]:
     Raises:
         UserError: the archive is not one that `fetch` wrote.
     """
-    if LABELS not in archive.names():
+    names = set(archive.names())
+    if LABELS not in names:
         raise UserError(
             f"the archive holds no {LABELS}, so it is not a phantom archive; run `dvc repro download` again."
         )
-    rows = csv.DictReader(io.StringIO(archive.read(LABELS).decode("utf-8"), newline=""))
-    if tuple(rows.fieldnames or ()) != _COLUMNS:
-        raise UserError(f"{LABELS} in the archive must have the columns {', '.join(_COLUMNS)}.")
+    rows = read_table(archive.read(LABELS), f"{LABELS} in the archive", _COLUMNS)
     records = []
     for row in rows:
         if row["label"] not in CLASSES:
             raise UserError(f"{LABELS} in the archive gives {row['file']} the class {row['label']!r}.")
         label = CLASSES[CLASSES.index(row["label"])]
         records.append(Record(file=row["file"], label=label, patient=row["patient"], group=row["group"]))
+    files = Counter(record.file for record in records)
+    wrong = sorted(file for file in files if files[file] > 1 or file not in names)
+    if wrong:
+        raise UserError(f"{LABELS} in the archive names {wrong[0]!r} twice, or it is not there.")
     return sorted(records, key=lambda record: record.file)
 
 

@@ -1,0 +1,185 @@
+"""Your own images: a folder or a zip archive of DICOM, PNG and JPEG files, mixed as they come.
+
+Labels come from a table or, where there is none, from the names of folders.
+
+- A table: labels.csv, at the top of the folder or in its only folder, or the file at source.labels. Columns
+  file and label, optionally patient, split and group; comma, semicolon or tab. `file` is the path from where
+  the table is; for a table from source.labels, from the top. `label` is normal, negative or 0 | pneumonia,
+  positive or 1. `split` is train, val, test or empty. Images that the table does not name, or names without
+  a label or with two, are set aside.
+- Folders: an image belongs to the nearest folder above it that is called normal or negative | pneumonia or
+  positive, and to the split whose name, train, val or test, the nearest such folder has. Images outside are
+  set aside. Letters may be large or small everywhere.
+
+Patients: the column; else, for DICOM, the header's Patient ID; else nobody can tell.
+"""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pneumonia.classes import Label
+from pneumonia.errors import UserError
+from pneumonia.params import Source
+from pneumonia.sources.archive import Archive, Folder
+from pneumonia.sources.given import ADDED, keep, open_given, read_given
+from pneumonia.sources.record import Record
+from pneumonia.sources.tables import read_table
+
+TABLE = "labels.csv"
+ADDED_TABLE = f"{ADDED}/{TABLE}"
+
+WORDS: dict[str, Label] = {
+    "normal": "normal",
+    "negative": "normal",
+    "0": "normal",
+    "pneumonia": "pneumonia",
+    "positive": "pneumonia",
+    "1": "pneumonia",
+}
+"""Of the column label."""
+FOLDERS = {word: label for word, label in WORDS.items() if not word.isdecimal()}
+SPLITS: dict[str, Literal["train", "val", "test", ""]] = {
+    "train": "train",
+    "val": "val",
+    "validation": "val",
+    "test": "test",
+    "": "",
+}
+ENDINGS = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
+"""Of files that are set aside when nothing labels them; other files outside are no images of yours."""
+
+
+def fetch(params: Source, archive: Path, root: Path) -> None:
+    """Make `archive` from the archive or folder at `params.path` and the table at `params.labels`.
+
+    Args:
+        params: path and labels.
+        archive: the zip archive to make; it appears when it is complete.
+        root: of the repository; relative paths start there.
+
+    Raises:
+        UserError: there is no such file, no image has a label, or the table is wrong; the disk is full.
+    """
+    assert params.path is not None  # checked with params.yaml
+    given = open_given(params.path, root)
+    names = given.names()
+    table = read_given("source.labels", params.labels, root) if params.labels else None
+    if table is not None:
+        records = _from_table(names, table, params.labels or "", PurePosixPath())
+        keep(given, archive, [record.file for record in records], {ADDED_TABLE: table})
+        return
+    records = _records(given)
+    keep(given, archive, {*(record.file for record in records), *_own_table(names)})
+
+
+def read_records(archive: Archive) -> list[Record]:
+    """Return a record for every image, sorted by file; those without one label have a fault.
+
+    Raises:
+        UserError: no image has a label, or the table is wrong.
+    """
+    return _records(archive)
+
+
+def _records(given: Archive | Folder) -> list[Record]:
+    names = given.names()
+    if ADDED_TABLE in names:
+        rest = [name for name in names if name != ADDED_TABLE]
+        return _from_table(rest, given.read(ADDED_TABLE), "source.labels", PurePosixPath())
+    for name in _own_table(names):
+        rest = [other for other in names if other != name]
+        return _from_table(rest, given.read(name), name, PurePosixPath(name).parent)
+    return _from_folders(names, given.path)
+
+
+def _own_table(names: Iterable[str]) -> list[str]:
+    """The table that comes with the images: at the top, or in the only folder at the top."""
+    names = list(names)
+    tops = {PurePosixPath(name).parts[0] for name in names}
+    places = [TABLE, *(f"{top}/{TABLE}" for top in tops if len(tops) == 1)]
+    return [place for place in places if place in names][:1]
+
+
+def _from_folders(names: list[str], where: Path) -> list[Record]:
+    records = []
+    for name in names:
+        above = [part.lower() for part in reversed(PurePosixPath(name).parts[:-1])]
+        label = next((FOLDERS[part] for part in above if part in FOLDERS), None)
+        split = next((SPLITS[part] for part in above if part in SPLITS), SPLITS[""])
+        if label:
+            records.append(Record(name, label, "", split))
+        elif PurePosixPath(name).suffix.lower() in ENDINGS:
+            records.append(_faulty(name, "label_missing"))
+    if all(record.fault for record in records):
+        raise UserError(
+            f"{where} holds {len(records):,} images and no label for any; put the images into folders called "
+            f"normal and pneumonia, or add {TABLE} with the columns file and label. Training needs labels."
+        )
+    return records
+
+
+def _from_table(names: list[str], content: bytes, table: str, top: PurePosixPath) -> list[Record]:
+    # macOS writes the letters of file names in pieces (NFD), tables have them whole (NFC).
+    spelt = {unicodedata.normalize("NFC", name): name for name in names}
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in read_table(content, table, ("file", "label")):
+        file = unicodedata.normalize("NFC", str(top / row["file"].replace("\\", "/")))
+        rows[spelt.get(file, file)].append(row)
+    there = set(names)
+    missing = [file for file in rows if file not in there]
+    if missing:
+        raise UserError(
+            f"{table} names {len(missing):,} of {len(rows):,} files that are not there, for example "
+            f"{missing[0]}; write the paths as they are below the folder of the table."
+        )
+    records = [_from_rows(file, rows[file], table) for file in rows]
+    records += [
+        _faulty(name, "label_missing")
+        for name in names
+        if name not in rows and PurePosixPath(name).suffix.lower() in ENDINGS
+    ]
+    if all(record.fault for record in records):
+        raise UserError(f"{table} gives no label to any image; fill its column label. Training needs labels.")
+    return sorted(records, key=lambda record: record.file)
+
+
+def _from_rows(file: str, rows: list[dict[str, str]], table: str) -> Record:
+    """One image of the table; several rows must agree."""
+    labels = {_label(row["label"], file, table) for row in rows if row["label"]}
+    if len(labels) != 1:
+        return _faulty(file, "label_conflicting" if labels else "label_missing")
+    split = _only({_split(row.get("split", ""), file, table) for row in rows}, "splits", file, table)
+    return Record(
+        file=file,
+        label=labels.pop(),
+        patient=_only({row.get("patient", "") for row in rows}, "patients", file, table),
+        official_split=SPLITS[split],
+        group=_only({row.get("group", "") for row in rows}, "groups", file, table),
+    )
+
+
+def _faulty(file: str, fault: Literal["label_missing", "label_conflicting"]) -> Record:
+    return Record(file, None, file, fault=fault)
+
+
+def _label(word: str, file: str, table: str) -> Label:
+    if word.lower() not in WORDS:
+        raise UserError(
+            f"{table} gives {file} the label {word!r}; it must be one of {', '.join(WORDS)}, or empty."
+        )
+    return WORDS[word.lower()]
+
+
+def _split(word: str, file: str, table: str) -> str:
+    if word.lower() not in SPLITS:
+        raise UserError(f"{table} gives {file} the split {word!r}; it must be train, val, test or empty.")
+    return word.lower()
+
+
+def _only(values: set[str], what: str, file: str, table: str) -> str:
+    if len(values) > 1:
+        raise UserError(f"{table} gives {file} several {what}; leave one row of it.")
+    return values.pop()

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+
+from pneumonia.errors import UserError
+from pneumonia.params import Source
+from pneumonia.sources import folder
+from pneumonia.sources.archive import Archive
+from pneumonia.sources.record import Record
+from tests.unit.source_examples import PARAMS, make_folder, make_zip, source_params
+
+IMAGES = {"a/1.dcm": b"1", "a/2.png": b"2", "b/3.JPG": b"3", "b/4": b"4", "readme.txt": b"5"}
+
+
+def by_file(records: list[Record]) -> dict[str, tuple[str | None, str]]:
+    assert [record.file for record in records] == sorted(record.file for record in records)
+    return {record.file: (record.label, record.fault or record.official_split) for record in records}
+
+
+def test_class_folders_in_any_letters_at_any_depth(tmp_path: Path) -> None:
+    names = [
+        "Normal/a.png",
+        "PNEUMONIA/patient 3/scan/b",
+        "negative/c.dcm",
+        "site/positive/d.dcm",
+        "train/pneumonia/e.dcm",
+        "normal/f/Test/g.dcm",
+        "pneumonia/normal/h.png",
+        "elsewhere/i.png",
+        "elsewhere/notes.txt",
+        "j.DCM",
+    ]
+    records = folder.read_records(make_zip(tmp_path / "a.zip", dict.fromkeys(names, b"")))
+    assert by_file(records) == {
+        "Normal/a.png": ("normal", ""),
+        "PNEUMONIA/patient 3/scan/b": ("pneumonia", ""),
+        "negative/c.dcm": ("normal", ""),
+        "site/positive/d.dcm": ("pneumonia", ""),
+        "train/pneumonia/e.dcm": ("pneumonia", "train"),
+        "normal/f/Test/g.dcm": ("normal", "test"),
+        "pneumonia/normal/h.png": ("normal", ""),
+        "elsewhere/i.png": (None, "label_missing"),
+        "j.DCM": (None, "label_missing"),
+    }
+    # The patient is to be asked of the header.
+    assert {record.patient for record in records if record.label} == {""}
+
+
+TABLE = """file;label;patient;split;group
+a/1.dcm;Pneumonia;p1;Train;viral
+a\\2.png;0;p2;;
+./b/3.JPG;positive;;validation;bacterial
+"""
+
+
+@pytest.mark.parametrize("top", ["", "mine/"])
+def test_a_table_beside_the_images(tmp_path: Path, top: str) -> None:
+    contents = {top + name: content for name, content in IMAGES.items()} | {
+        f"{top}labels.csv": TABLE.encode()
+    }
+    records = folder.read_records(make_zip(tmp_path / "a.zip", contents))
+    assert records == [
+        Record(f"{top}a/1.dcm", "pneumonia", "p1", "train", "viral"),
+        Record(f"{top}a/2.png", "normal", "p2"),
+        Record(f"{top}b/3.JPG", "pneumonia", "", "val", "bacterial"),
+    ]
+
+
+def test_letters_in_pieces_are_the_same_letters(tmp_path: Path) -> None:
+    contents = {"Mu\u0308ller.png": b"", "labels.csv": "file,label\nM\u00fcller.png,1".encode()}
+    (record,) = folder.read_records(make_zip(tmp_path / "a.zip", contents))
+    assert (record.file, record.label) == ("Mu\u0308ller.png", "pneumonia")
+
+
+def test_what_the_table_leaves_open_is_set_aside(tmp_path: Path) -> None:
+    table = "file,label\na/1.dcm,0\na/1.dcm,1\na/2.png,\nb/4,1\nb/4,pneumonia\n"
+    records = folder.read_records(make_zip(tmp_path / "a.zip", IMAGES | {"labels.csv": table.encode()}))
+    assert by_file(records) == {
+        "a/1.dcm": (None, "label_conflicting"),
+        "a/2.png": (None, "label_missing"),
+        "b/3.JPG": (None, "label_missing"),
+        "b/4": ("pneumonia", ""),
+    }
+
+
+@pytest.mark.parametrize("make", [make_zip, make_folder])
+def test_a_table_from_elsewhere_goes_before_any_other_and_travels_in_the_archive(
+    tmp_path: Path, make
+) -> None:
+    path = tmp_path / ("given.zip" if make is make_zip else "given")
+    make(path, IMAGES | {"labels.csv": b"file,label\na/1.dcm,1\n"})
+    (tmp_path / "mine.csv").write_text("file,label\na/1.dcm,0\nb/4,1\n")
+    params = source_params("folder", path=str(path), labels="mine.csv")
+    folder.fetch(params, tmp_path / "images.zip", tmp_path)
+    (tmp_path / "mine.csv").unlink()
+    assert by_file(folder.read_records(Archive(tmp_path / "images.zip"))) == {
+        "a/1.dcm": ("normal", ""),
+        "a/2.png": (None, "label_missing"),
+        "b/3.JPG": (None, "label_missing"),
+        "b/4": ("pneumonia", ""),
+    }
+
+
+@pytest.mark.parametrize("table", [b"file,label\na/1.dcm,1\na/2.png,0\n", None])
+def test_a_folder_and_its_archive_give_the_same(tmp_path: Path, table: bytes | None) -> None:
+    contents = {**IMAGES, "normal/5.png": b"", "pneumonia/6.png": b""}
+    if table:
+        contents["labels.csv"] = table
+    make_folder(tmp_path / "given", contents)
+    folder.fetch(source_params("folder", path="given"), tmp_path / "images.zip", tmp_path)
+    from_folder = folder.read_records(Archive(tmp_path / "images.zip"))
+    assert from_folder == folder.read_records(make_zip(tmp_path / "a.zip", contents))
+    assert "readme.txt" not in Archive(tmp_path / "images.zip").names()
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (
+            "file,label\na/9.dcm,1\na/1.dcm,1",
+            "labels.csv names 1 of 2 files that are not there, for example a/9",
+        ),
+        (
+            "file,label\na/1.dcm,covid",
+            "labels.csv gives a/1.dcm the label 'covid'; it must be one of normal, ne",
+        ),
+        ("file,label,split\na/1.dcm,1,fold3", "labels.csv gives a/1.dcm the split 'fold3'; it must be train"),
+        ("file,label,patient\na/1.dcm,1,p\na/1.dcm,1,q", "labels.csv gives a/1.dcm several patients; leave"),
+        ("file,label\na/1.dcm,", "labels.csv gives no label to any image; fill its column label"),
+        ("file\na/1.dcm", "labels.csv lacks the column label"),
+    ],
+)
+def test_a_table_that_is_wrong(tmp_path: Path, table: str, sentence: str) -> None:
+    archive = make_zip(tmp_path / "a.zip", IMAGES | {"labels.csv": table.encode()})
+    with pytest.raises(UserError) as caught:
+        folder.read_records(archive)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_without_any_label_nothing_can_be_trained(tmp_path: Path) -> None:
+    make_folder(tmp_path / "given", IMAGES)
+    with pytest.raises(
+        UserError, match=r"given holds 3 images and no label for any; .* Training needs labels"
+    ):
+        folder.fetch(source_params("folder", path="given"), tmp_path / "out" / "images.zip", tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_table_is_said(tmp_path: Path) -> None:
+    make_folder(tmp_path / "given", IMAGES)
+    params = source_params("folder", path="given", labels="no.csv")
+    with pytest.raises(UserError, match=r"source.labels is 'no.csv', and there is no file"):
+        folder.fetch(params, tmp_path / "images.zip", tmp_path)
+
+
+def test_a_folder_must_be_named() -> None:
+    with pytest.raises(ValueError, match="path is null; with the name folder it must say where your images"):
+        Source.model_validate(PARAMS.source.model_dump() | {"name": "folder"})
