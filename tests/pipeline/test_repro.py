@@ -90,7 +90,7 @@ def test_a_wrong_parameter_is_one_sentence_and_nothing_is_lost(repository: Repos
 def test_plots_show_has_every_plot(rebuilt: Repository, tmp_path: Path) -> None:
     rebuilt.dvc("plots", "show", "--out", str(tmp_path / "plots"))
     page = (tmp_path / "plots" / "index.html").read_text("utf-8")
-    for title in ("Loss", "Accuracy", "ROC curve", "Confusion matrix", "Precision-recall", "Calibration"):
+    for title in ("Loss", "Accuracy", "ROC curve", "Confusion matrix", "Precision and recall", "Calibration"):
         assert title in page
     assert "false_negatives" in page
 

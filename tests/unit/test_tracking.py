@@ -112,7 +112,7 @@ def test_three_stages_make_one_complete_run(
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "tepid-hoke"
     assert run.data.params == flatten_params(params.model_dump())
-    assert run.data.params["lr"] == "0.001"
+    assert run.data.params["lr"] == json.dumps(params.lr)
     assert run.data.params["augment.scale"] == "[0.9, 1.1]"
     assert run.data.metrics == {
         "lr": 0.0001,
