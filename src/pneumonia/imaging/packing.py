@@ -41,7 +41,7 @@ from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.sources.record import Record
 from pneumonia.store import INDEX_COLUMNS, write_images
 
-TASK_BYTES = 2**21
+TASK_BYTES = 2**20
 """Of squares that one task returns: enough to hide the cost of a task, little enough to keep memory flat."""
 
 
