@@ -2,9 +2,11 @@ import errno
 import hashlib
 import os
 import random
+import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import joblib
@@ -301,6 +303,28 @@ def test_a_bug_stays_a_bug_and_says_where(case: Case) -> None:
         case.pack(max_rejected=1)
     assert "in _decode_one" in caught.value.__notes__[0]
     assert case.outputs == []
+
+
+def test_results_do_not_pile_up_behind_a_slow_one(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)  # twelve tasks
+    monkeypatch.setattr(packing, "TASKS_AHEAD", 2)
+    decode, done, done_meanwhile = packing._decode_chunk, [], []
+    everything_else = threading.Event()
+
+    def slow(archive: Archive, records: Sequence[Record], *rest: Any) -> list[Any]:
+        if records[0].file == "set/00.png":
+            everything_else.wait(timeout=0.5)
+            done_meanwhile.extend(done)
+        results = decode(archive, records, *rest)
+        done.append(records[0].file)
+        if len(done) == 11:
+            everything_else.set()
+        return results
+
+    monkeypatch.setattr(packing, "_decode_chunk", slow)
+    case.pack(workers=2)
+    assert len(done) == 12
+    assert len(done_meanwhile) == 3  # room for four, one of them is the slow one's
 
 
 def test_no_process_is_left_behind(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
