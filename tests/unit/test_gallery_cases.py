@@ -7,7 +7,7 @@ from gallery_examples import PARAMS
 from torch import Tensor, nn
 
 from pneumonia.errors import UserError
-from pneumonia.gallery.cases import colormap, make_galleries, overlay
+from pneumonia.gallery.cases import BOX_COLOR, colormap, make_galleries, overlay, with_boxes
 from pneumonia.gallery.selection import Selection
 from pneumonia.network.description import NetworkDescription
 
@@ -49,7 +49,7 @@ def selection(*files: str) -> Selection:
 
 def store(count: int = 20) -> tuple[np.ndarray, pd.DataFrame]:
     images = np.random.default_rng(0).integers(0, 256, (count, 16, 16), np.uint8)
-    return images, pd.DataFrame({"file": [f"file{number}" for number in range(count)]})
+    return images, pd.DataFrame({"file": [f"file{number}" for number in range(count)], "boxes": ""})
 
 
 def test_every_case_has_the_image_of_its_file_and_the_map_of_that_image() -> None:
@@ -106,3 +106,21 @@ def test_an_unknown_colormap_is_named_with_its_neighbours() -> None:
         colormap("infernal")
     with pytest.raises(UserError, match="viridis"):
         colormap("#§%")
+
+
+def test_findings_are_framed_on_their_own_film() -> None:
+    images, index = store()
+    index.loc[3, "boxes"] = "2 5 8 4;0 0 16 16"
+    (gallery,) = make_galleries(
+        [selection("file3", "file4")], images, index, Bright(), DESCRIPTION, PARAMS.gallery
+    )
+    framed, other = gallery.cases
+    assert (framed.boxes, other.boxes) == (((2, 5, 8, 4), (0, 0, 16, 16)), ())
+    assert gallery.has_boxes
+    frame = np.zeros((16, 16), bool)
+    frame[[0, -1]] = frame[:, [0, -1]] = True
+    frame[[5, 8], 2:10] = frame[5:9, [2, 9]] = True
+    film = with_boxes(framed)
+    assert (film[frame] == BOX_COLOR).all()
+    np.testing.assert_array_equal(film[~frame], np.repeat(images[3][~frame][:, np.newaxis], 3, axis=1))
+    np.testing.assert_array_equal(with_boxes(other)[..., 0], images[4])

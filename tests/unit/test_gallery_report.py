@@ -234,6 +234,13 @@ def test_patients_that_cannot_be_told_apart_are_remarked_on() -> None:
     assert sentence.startswith("Nobody can tell the patients of 6,007 of 6,007 images")
 
 
+def test_frames_are_explained_where_there_are_any(tmp_path: Path) -> None:
+    words = "Frames on the films: opacities as the source of the images marks them."
+    framed = report(tmp_path, galleries=galleries(case(boxes=((2, 2, 9, 9),))))
+    assert words in framed.sentences
+    assert words not in report(tmp_path, galleries=galleries(case())).sentences
+
+
 def test_phantoms_are_called_synthetic() -> None:
     (sentence,) = warnings(split_metrics(0.8, 0.9), split_metrics(0.8, 0.9), "phantom", KNOWN)
     assert "synthetic" in sentence

@@ -298,7 +298,7 @@ class TestRejections:
     @pytest.mark.parametrize(
         ("elements", "reason"),
         [
-            ({"Rows": 31}, Reason.TOO_SMALL),
+            ({"Rows": 27}, Reason.TOO_SMALL),
             ({"Rows": 65535, "Columns": 65535}, Reason.TOO_LARGE),
             ({"Rows": 41}, Reason.TRUNCATED),
             ({"NumberOfFrames": 10**9}, Reason.TRUNCATED),

@@ -5,6 +5,7 @@ import random
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from pneumonia.imaging import isolation, packing
 from pneumonia.imaging.packing import pack
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
-from pneumonia.sources.record import Record
+from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
+from pneumonia.sources.record import Box, Record
 from pneumonia.store import INDEX_COLUMNS, open_images, read_index
+from tests.unit.imaging_files import dicom
 
 SIZE = 64
 PREPROCESS = load_params(Path(__file__).parents[2] / "params.yaml").preprocess.model_copy(
@@ -63,6 +66,7 @@ class Case:
         workers: int = 1,
         records: list[Record] | None = None,
         damage: Callable[[bytes], bytes] = bytes,
+        pseudonyms: Pseudonyms = NO_PSEUDONYMS,
     ) -> None:
         path = self.folder / "images.zip"
         with zipfile.ZipFile(path, "w") as zip_file:
@@ -76,6 +80,7 @@ class Case:
             self.images,
             self.index,
             self.rejected,
+            pseudonyms=pseudonyms,
             workers=workers,
         )
 
@@ -195,6 +200,63 @@ def test_conflicting_labels_count_as_rejected(case: Case) -> None:
     case.contents["set/01.png"] = case.contents["set/06.png"]
     with pytest.raises(UserError, match=r"2 of 12 images .* 2 label_conflicting, for example set/01.png"):
         case.pack(max_rejected=0.1)
+
+
+def test_images_without_one_label_are_set_aside_and_count(case: Case) -> None:
+    case.contents["set/04.png"] = case.contents["set/05.png"]  # unlabelled: contradicts nobody
+    case.records[4] = Record("set/04.png", None, "", fault="label_missing")
+    case.records[9] = Record("set/09.png", None, "", fault="label_conflicting")
+    case.pack(max_rejected=0.2)
+    assert case.rejections == [["set/04.png", "label_missing"], ["set/09.png", "label_conflicting"]]
+    assert len(read_index(case.index)) == 10
+    with pytest.raises(UserError, match="2 of 12 images cannot be used"):
+        case.pack(max_rejected=0.1)
+
+
+def test_boxes_go_along_with_their_image(case: Case) -> None:
+    case.contents["set/05.png"] = png(picture(5, 2 * SIZE, 4 * SIZE))
+    boxes = (Box(40, 20, 60, 30), Box(0, 0, 400, 8))
+    case.records[5] = replace(case.records[5], boxes=boxes)
+    case.pack()
+    index = read_index(case.index)
+    assert index.loc[5, "boxes"] == "10 10 15 15;0 0 64 4"
+    assert set(index.drop(index=5)["boxes"]) == {""}
+
+
+def test_the_header_tells_the_patient_where_the_source_does_not(case: Case) -> None:
+    case.contents["set/00.png"] = dicom(picture(0), PatientID="MRN 17")
+    case.contents["set/01.png"] = dicom(picture(1), PatientID="MRN 17")
+    case.contents["set/02.png"] = dicom(picture(2))
+    case.contents["set/03.png"] = dicom(picture(3), PatientID="MRN 18")
+    case.records[:5] = [replace(record, patient="") for record in case.records[:5]]
+    case.records[3] = replace(case.records[3], patient="of the source")
+    case.pack()
+    patients = list(read_index(case.index)["patient"])
+    assert patients[:5] == ["MRN 17", "MRN 17", "set/02.png", "of the source", "set/04.png"]
+
+
+def test_pseudonyms_replace_names_and_their_order(case: Case) -> None:
+    case.contents["set/03.png"] = b"no image at all"
+    case.contents["set/07.png"] = case.contents["set/06.png"]  # under two labels
+    case.contents["set/00.png"] = dicom(picture(0), PatientID="MRN 17")
+    case.records[0] = replace(case.records[0], patient="")
+    case.records[1] = replace(case.records[1], patient="")
+    names = Pseudonyms(bytes(32))
+    case.pack(max_rejected=0.3, pseudonyms=names)
+    index, images = read_index(case.index), open_images(case.images)
+    assert list(index["file"]) == sorted(index["file"])
+    assert [file for file, _ in case.rejections] == sorted(
+        names.of_file(f"set/{number:02d}.png") for number in (3, 6, 7)
+    )
+    for number in (0, 1, 2, 11):
+        file = f"set/{number:02d}.png"
+        (row,) = np.flatnonzero(index["file"] == names.of_file(file))
+        np.testing.assert_array_equal(images[row], picture(number))
+        known = {0: "MRN 17", 1: file}.get(number, f"patient{number}")
+        assert index.loc[row, "patient"] == names.of_patient(known, file)
+    for path in (case.index, case.rejected):
+        text = path.read_text()
+        assert not any(word in text for word in ("set/", "MRN", "patient0", "patient11"))
 
 
 def test_a_class_without_images_is_refused(case: Case) -> None:

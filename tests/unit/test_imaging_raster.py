@@ -193,7 +193,7 @@ class TestRejections:
         assert rejection(jpeg.replace(size, struct.pack(">HH", 65535, 65535), 1)) == Reason.TOO_LARGE
 
     def test_icons(self):
-        assert rejection(raster(RAMP_8[:31], "PNG")) == Reason.TOO_SMALL
+        assert rejection(raster(RAMP_8[:27], "PNG")) == Reason.TOO_SMALL
 
     def test_blank(self):
         assert rejection(raster(np.full((64, 64), 130, np.uint8), "JPEG")) == Reason.BLANK

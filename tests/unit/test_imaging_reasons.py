@@ -74,7 +74,7 @@ FILES: dict[Reason, list[bytes]] = {
     Reason.WRONG_BODY_PART: [dicom(RAMP_8, BodyPartExamined="KNEE")],
     Reason.LATERAL_VIEW: [dicom(RAMP_8, ViewPosition="LL"), dicom(RAMP_8, SeriesDescription="view: LATERAL")],
     Reason.BLANK: [dicom(RAMP_8 // 250), raster(np.full((64, 64), 200, np.uint8), "PNG")],
-    Reason.TOO_SMALL: [raster(RAMP_8[:20], "PNG"), dicom(RAMP_8[:, :31].copy())],
+    Reason.TOO_SMALL: [raster(RAMP_8[:20], "PNG"), dicom(RAMP_8[:, :27].copy())],
     Reason.TOO_LARGE: [
         png_of(30_000, 30_000),
         dicom([raster(RAMP_8, "JPEG")], syntax=JPEGBaseline8Bit, shape=(40_000, 40_000)),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumonia.imaging.square import to_square
+from pneumonia.imaging.square import box_in_square, to_square
 
 SIDES = st.integers(1, 150)
 FITS = ["squash", "pad", "crop"]
@@ -89,3 +89,36 @@ def test_orientation_is_kept():
         assert square[:15, 15:].mean() > 150
         assert square[15:].mean() < 10
         assert square[:, :15].mean() < 10
+
+
+@given(SIDES, SIDES, st.integers(16, 100), st.sampled_from(FITS), st.data())
+def test_a_box_goes_where_its_pixels_go(height, width, size, fit, data):
+    left, right = sorted(data.draw(st.tuples(st.integers(0, width), st.integers(0, width))))
+    top, bottom = sorted(data.draw(st.tuples(st.integers(0, height), st.integers(0, height))))
+    image = np.zeros((height, width), np.uint8)
+    image[top:bottom, left:right] = 255
+    square = to_square(image, size, fit)
+    box = box_in_square((left, top, right - left, bottom - top), image.shape, size, fit)
+    if box is None:
+        # Nothing, or less than a pixel, is to be seen.
+        assert min((square > 127).any(axis=0).sum(), (square > 127).any(axis=1).sum()) <= 1
+        return
+    x, y, w, h = box
+    assert 0 <= x < x + w <= size
+    assert 0 <= y < y + h <= size
+    seen = square > 127
+    for first, length, axis in ((x, w, 0), (y, h, 1)):
+        places = np.flatnonzero(seen.any(axis=axis))
+        if len(places):
+            # One pixel for rounding, and one source pixel where it is larger, as interpolation blurs it.
+            blur = 1.5 + 0.5 * size / min(height, width)
+            assert abs(places[0] - first) <= blur
+            assert abs(places[-1] + 1 - first - length) <= blur
+
+
+def test_boxes_of_a_wide_film_by_hand():
+    shape, box = (100, 200), (150, 20, 40, 30)
+    assert box_in_square(box, shape, 50, "squash") == (38, 10, 10, 15)
+    assert box_in_square(box, shape, 50, "pad") == (38, 18, 10, 7)  # 17.5 to 25, even on a tie
+    assert box_in_square((100, 20, 40, 30), shape, 50, "crop") == (25, 10, 20, 15)
+    assert box_in_square(box, shape, 50, "crop") is None  # cut off

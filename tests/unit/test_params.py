@@ -54,6 +54,19 @@ def test_rates_as_dvc_and_people_write_them_are_numbers(
         ("split.seeds", 1, "unknown key 'split.seeds'; did you mean 'split.seed'?"),
         ("split", 3, "split is 3; it must be a section of keys."),
         ("source.path", 3, "source.path is 3; it must be text or null."),
+        ("source.name", "folder", "source.path is null; with the name folder it must say where your images"),
+        (
+            "source.name",
+            "rnsa",
+            "source.name is 'rnsa'; it must be one of phantom, kermany, rsna",
+        ),
+        ("source.pneumoniamnist_size", 100, "source.pneumoniamnist_size is 100; it must be one of 28, 64, 1"),
+        (
+            "preprocess.pseudonymise",
+            "yes",
+            "preprocess.pseudonymise is 'yes'; it must be one of auto, true",
+        ),
+        ("split.official", 2, "split.official is 2; it must be one of auto, true, false."),
         (
             "augment.scale",
             1.0,
@@ -81,6 +94,17 @@ def test_a_mistake_gets_one_sentence(values: dict[str, Any], key: str, value: An
         check_params(values)
     assert str(caught.value).startswith(f"params.yaml: {sentence}")
     assert "\n" not in str(caught.value)
+
+
+def test_what_auto_means_goes_by_the_source(values: dict[str, Any]) -> None:
+    params = check_params(values)
+    sources = ("phantom", "kermany", "rsna", "pneumoniamnist", "folder")
+    assert [name for name in sources if params.preprocess.wants_pseudonyms(name)] == ["rsna", "folder"]
+    assert [name for name in sources if not params.split.keeps_official(name)] == ["rsna"]
+    values["preprocess"]["pseudonymise"], values["split"]["official"] = False, True
+    params = check_params(values)
+    assert not any(params.preprocess.wants_pseudonyms(name) for name in sources)
+    assert all(params.split.keeps_official(name) for name in sources)
 
 
 def test_every_mistake_is_named_at_once(values: dict[str, Any]) -> None:

@@ -304,6 +304,16 @@ def test_a_web_page_is_noticed_and_destroys_nothing(
     assert not case.target.exists()
 
 
+def test_md5_is_checked_where_nothing_better_was_published(server: Server, case: Case) -> None:
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    server.script = [answer(CONTENT[:-1] + b"x"), answer()]
+    with pytest.raises(UserError, match=f"its MD5 is .* and {md5} was published"):
+        download(server.url, case.target, None, None, case.partial_folder, md5=md5.upper(), wait=print)
+    assert case.parts == []
+    download(server.url, case.target, None, None, case.partial_folder, md5=md5.upper(), wait=print)
+    assert_whole(case)
+
+
 def test_a_wrong_digest_removes_what_came(server: Server, case: Case) -> None:
     corrupted = CONTENT[:-1] + b"x"
     server.script = [answer(corrupted)]

@@ -66,6 +66,12 @@ def test_a_table_beside_the_images(tmp_path: Path, top: str) -> None:
     ]
 
 
+def test_letters_in_pieces_are_the_same_letters(tmp_path: Path) -> None:
+    contents = {"Mu\u0308ller.png": b"", "labels.csv": "file,label\nM\u00fcller.png,1".encode()}
+    (record,) = folder.read_records(make_zip(tmp_path / "a.zip", contents))
+    assert (record.file, record.label) == ("Mu\u0308ller.png", "pneumonia")
+
+
 def test_what_the_table_leaves_open_is_set_aside(tmp_path: Path) -> None:
     table = "file,label\na/1.dcm,0\na/1.dcm,1\na/2.png,\nb/4,1\nb/4,pneumonia\n"
     records = folder.read_records(make_zip(tmp_path / "a.zip", IMAGES | {"labels.csv": table.encode()}))

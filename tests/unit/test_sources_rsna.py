@@ -105,7 +105,7 @@ def test_a_mapping_that_leaves_images_out_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("mapping", ["[1]", "{}x", '[{"img_id": "a"}]', "3"])
+@pytest.mark.parametrize("mapping", ["[1]", "{}x", '[{"img_id": "a"}]', "3", "[" * 100_000])
 def test_another_file_as_mapping_is_refused(tmp_path: Path, mapping: str) -> None:
     make_zip(tmp_path / "given.zip", contents())
     (tmp_path / "mapping.json").write_text(mapping)

@@ -1,4 +1,8 @@
+from contextlib import suppress
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pneumonia.errors import UserError
 from pneumonia.sources.tables import read_table
@@ -38,3 +42,15 @@ def test_what_is_wrong_is_said(content: bytes, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         read_table(content, "t.csv", ("file", "label"))
     assert str(caught.value).startswith(sentence)
+
+
+VALID = 'file;label;note\n"a;b.png";normal;\u00fc\nc.png;1;\n'.encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(VALID)), st.binary(max_size=6), st.integers(0, 6), st.booleans())
+def test_damaged_tables_are_read_or_refused(place: int, put: bytes, dropped: int, cut: bool) -> None:
+    damaged = VALID[:place] + put + (b"" if cut else VALID[place + dropped :])
+    with suppress(UserError):
+        for row in read_table(damaged, "t.csv", ("file", "label")):
+            assert row.keys() >= {"file", "label"}

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -22,6 +23,11 @@ from pneumonia.params import Gallery as GalleryParams
 
 BATCH_SIZE = 8
 
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in pixels of the square image."""
+BOX_COLOR = (64, 224, 208)
+"""Turquoise: in none of the usual colormaps beside grey, and bright on dark film."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
@@ -39,6 +45,8 @@ class Case:
     """RGB, (S, S, 3); None when the network has no features to map."""
     has_evidence: bool
     """False when the map is zero everywhere: no region raised the score."""
+    boxes: tuple[Box, ...] = ()
+    """Around the findings, where the source says so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +60,11 @@ class Gallery:
     threshold: float
     unmapped: str = ""
     """Why there are no overlays; empty when there are."""
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether a finding is framed on any of the films."""
+        return any(case.boxes for case in self.cases)
 
 
 def make_galleries(
@@ -77,6 +90,7 @@ def make_galleries(
     """
     colors = colormap(params.colormap)
     row_of = pd.Series(np.arange(len(index)), index=index["file"])
+    boxes_of = dict(zip(index["file"], index["boxes"], strict=True))
     galleries = []
     for selection in selections:
         chosen = np.asarray(images[row_of[selection.rows["file"]].to_numpy()])
@@ -96,6 +110,7 @@ def make_galleries(
                 image=image,
                 overlay=None if map_ is None else overlay(image, map_, colors, params.opacity),
                 has_evidence=map_ is not None and bool(map_.any()),
+                boxes=_boxes(boxes_of[row.file]),
             )
             for row, image, map_ in zip(selection.rows.itertuples(), chosen, maps, strict=True)
         ]
@@ -127,6 +142,21 @@ def overlay(
     alpha = opacity * map_[..., np.newaxis]
     mixed = (1 - alpha) * image[..., np.newaxis] + alpha * 255 * colors(map_)[..., :3]
     return np.asarray(np.rint(mixed), np.uint8)
+
+
+def with_boxes(case: Case) -> NDArray[np.uint8]:
+    """The film as it is, RGB uint8 of (S, S, 3), with a frame around each finding."""
+    rgb = np.repeat(case.image[..., np.newaxis], 3, axis=2)
+    thickness = max(1, round(len(rgb) / 112))
+    for left, top, width, height in case.boxes:
+        cv2.rectangle(rgb, (left, top), (left + width - 1, top + height - 1), BOX_COLOR, thickness)
+    return rgb
+
+
+def _boxes(text: str) -> tuple[Box, ...]:
+    """Of the index's column, see `pneumonia.store.INDEX_COLUMNS`."""
+    boxes = (tuple(map(int, box.split())) for box in text.split(";") if box)
+    return tuple((left, top, width, height) for left, top, width, height in boxes)
 
 
 def _maps(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from pneumonia.classes import CLASSES
-from pneumonia.gallery.cases import Gallery, colormap, overlay
+from pneumonia.gallery.cases import Gallery, colormap, overlay, with_boxes
 from pneumonia.gallery.figures import (
     Curves,
     calibration_figure,
@@ -240,7 +240,7 @@ def _gallery_section(gallery: Gallery) -> dict[str, Any]:
     cases = [
         {
             "case": case,
-            "plain": image_uri(case.image),
+            "plain": image_uri(with_boxes(case) if case.boxes else case.image),
             "overlay": None if case.overlay is None else image_uri(case.overlay),
             "group": case.group if case.group not in ("", case.label) else "",
             "right": case.label == case.predicted,
@@ -254,6 +254,7 @@ def _gallery_section(gallery: Gallery) -> dict[str, Any]:
         "cases": cases,
         "threshold": gallery.threshold,
         "unmapped": gallery.unmapped,
+        "has_boxes": gallery.has_boxes,
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pneumonia.gallery.cases import Case, Gallery, colormap, overlay
+from pneumonia.gallery.cases import Case, Gallery, colormap, overlay, with_boxes
 from pneumonia.gallery.selection import TITLES
 from pneumonia.params import Gallery as GalleryParams
 
@@ -26,6 +26,7 @@ EMPTY_HEIGHT = 140
 BAR = (18, 224)  # height and width of the colour bar
 
 INK, QUIET = "#1b1f24", "#5b636d"
+FRAMES = "Frames: opacities as the source marks them. "
 LEVEL_STEP = 8  # between the colour levels of the PNG, counted down from white
 
 
@@ -58,7 +59,7 @@ def _draw(gallery: Gallery, params: GalleryParams) -> "_Sheet":
     elif gallery.unmapped:
         sheet.text(MARGIN, height - 50, gallery.unmapped, 13, color=QUIET)
     else:
-        _draw_scale(sheet, params, height - 58)
+        _draw_scale(sheet, params, height - 58, FRAMES if gallery.has_boxes else "")
     return sheet
 
 
@@ -85,8 +86,7 @@ def empty_sentence(gallery: Gallery) -> str:
 
 
 def _draw_case(sheet: "_Sheet", case: Case, left: int, top: int) -> None:
-    plain = np.repeat(case.image[..., np.newaxis], 3, axis=2)
-    sheet.image(left, top, plain)
+    sheet.image(left, top, with_boxes(case))
     if case.overlay is not None:
         sheet.image(left + TILE + PAIR_GAP, top, case.overlay)
     caption = top + TILE + 8
@@ -98,7 +98,7 @@ def _draw_case(sheet: "_Sheet", case: Case, left: int, top: int) -> None:
         sheet.text(left + PAIR, caption + 23, "map zero everywhere", 12, color=QUIET, align="right")
 
 
-def _draw_scale(sheet: "_Sheet", params: GalleryParams, top: int) -> None:
+def _draw_scale(sheet: "_Sheet", params: GalleryParams, top: int, note_on_frames: str) -> None:
     height, width = BAR
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
     grey = np.full((height, width), 160, np.uint8)
@@ -110,9 +110,8 @@ def _draw_scale(sheet: "_Sheet", params: GalleryParams, top: int) -> None:
         "colours cannot be compared between images."
     )
     sheet.text(MARGIN + width + 24, top, note, 13, color=QUIET)
-    sheet.text(
-        MARGIN + width + 24, top + 21, "p: probability of pneumonia. Not a medical device.", 13, color=QUIET
-    )
+    second = f"p: probability of pneumonia. {note_on_frames}Not a medical device."
+    sheet.text(MARGIN + width + 24, top + 21, second, 13, color=QUIET)
 
 
 def shorten(text: str, longest: int) -> str:

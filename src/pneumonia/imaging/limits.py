@@ -2,8 +2,8 @@
 
 from pneumonia.imaging.rejection import Reason, Rejected
 
-MIN_SIDE = 32
-"""Pixels. Below this nothing of a chest can be seen; most such files are icons and previews."""
+MIN_SIDE = 28
+"""Pixels: the smallest of PneumoniaMNIST. Below this are icons and previews."""
 
 MAX_PIXELS = 80_000_000
 """A 35 x 43 cm film scanned at 50 micrometres has 60 million; the largest flat panels have 18 million.

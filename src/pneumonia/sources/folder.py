@@ -14,6 +14,7 @@ Labels come from a table or, where there is none, from the names of folders.
 Patients: the column; else, for DICOM, the header's Patient ID; else nobody can tell.
 """
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -121,9 +122,12 @@ def _from_folders(names: list[str], where: Path) -> list[Record]:
 
 
 def _from_table(names: list[str], content: bytes, table: str, top: PurePosixPath) -> list[Record]:
+    # macOS writes the letters of file names in pieces (NFD), tables have them whole (NFC).
+    spelt = {unicodedata.normalize("NFC", name): name for name in names}
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in read_table(content, table, ("file", "label")):
-        rows[str(top / row["file"].replace("\\", "/"))].append(row)
+        file = unicodedata.normalize("NFC", str(top / row["file"].replace("\\", "/")))
+        rows[spelt.get(file, file)].append(row)
     there = set(names)
     missing = [file for file in rows if file not in there]
     if missing:

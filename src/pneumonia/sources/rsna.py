@@ -14,7 +14,8 @@ nobody can keep a patient's images on one side of a split.
 Split. None is official: the labels of the challenge's test images were not published. Published work took
 the first 24,000 images, in the order in which they come first in the label table, for training and the last
 2,684 for validation. These are "train" and "test" here, because whoever chooses an epoch on them has no test
-set left.
+set left. They count only where params.yaml says so: once the patients are known, many of the training images
+turn out to be of patients of the last 2,684, and are left out.
 """
 
 import json
@@ -36,7 +37,7 @@ from pneumonia.sources.tables import read_table
 COMPETITION = "rsna-pneumonia-detection-challenge"
 PAGE = f"https://www.kaggle.com/competitions/{COMPETITION}"
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
-"""On RSNA's page of the challenge: https://www.rsna.org/artificial-intelligence/ai-image-challenge."""
+"""At https://s3.amazonaws.com/east1.public.rsna.org/AI/2018/ and linked from RSNA's page of the challenge."""
 
 IMAGES = "stage_2_train_images"
 LABELS = "stage_2_train_labels.csv"
@@ -195,7 +196,7 @@ def _patients(mapping: bytes, name: str) -> dict[str, str]:
     """The NIH patient of each image."""
     try:
         pairs = {str(item["subset_img_id"]): str(item["img_id"]) for item in json.loads(mapping)}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise UserError(
             f"source.patients is not RSNA's {name}: a JSON list of objects with subset_img_id and img_id."
         ) from None

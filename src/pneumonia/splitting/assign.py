@@ -120,7 +120,7 @@ def _require_units(pool: pd.DataFrame, fewest: int, held_out: list[str]) -> None
         if count < fewest:
             raise UserError(
                 f"Too few patients of the class {label}{where}: {count}, where splitting needs at least "
-                f"{fewest}, one for each split to be made; add images of that class to the source."
+                f"{fewest}, one for each split to be made; add images of other patients of that class."
             )
 
 
