@@ -1,6 +1,7 @@
 """Unmistakable words in every text of image files, and a search that finds them however they are wrapped."""
 
 import base64
+import csv
 import hashlib
 import io
 import re
@@ -42,12 +43,13 @@ _WANTED = ("Modality", "BodyPartExamined", "ViewPosition", "PatientSex", "Patien
 """Texts that decide what becomes of an image; half of the files keep them."""
 
 
-def plant(content: bytes, *, keep_wanted: bool) -> bytes:
+def plant(content: bytes, *, keep_wanted: bool, patient: str = PATIENT) -> bytes:
     """Put the words into every text of a file, the pixels untouched.
 
     Args:
         content: DICOM, PNG or JPEG.
         keep_wanted: whether the few texts that the pipeline reads stay as they are.
+        patient: the patient ID of DICOM.
     """
     if content.startswith(b"\x89PNG"):
         return content[:33] + _png_texts() + content[33:]
@@ -55,10 +57,10 @@ def plant(content: bytes, *, keep_wanted: bool) -> bytes:
         return content[:2] + _jpeg_texts() + content[2:]
     with warnings.catch_warnings():  # a character set of that name, an age of five characters, ...
         warnings.simplefilter("ignore")
-        return _plant_in_dicom(content, keep_wanted)
+        return _plant_in_dicom(content, keep_wanted, patient)
 
 
-def _plant_in_dicom(content: bytes, keep_wanted: bool) -> bytes:
+def _plant_in_dicom(content: bytes, keep_wanted: bool, patient: str) -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(content))
     kept = _WANTED if keep_wanted else ()
     for number, (vr, _, _, _, keyword) in DicomDictionary.items():
@@ -67,6 +69,7 @@ def _plant_in_dicom(content: bytes, keep_wanted: bool) -> bytes:
     for keyword in ("RescaleType", "WindowCenterWidthExplanation", "VOILUTFunction", "PixelPresentation"):
         dataset[keyword] = _element(Tag(keyword), DicomDictionary[Tag(keyword)][0])
     dataset.SeriesDescription = f"{NAME} view: {'PA' if keep_wanted else WORD}"
+    dataset.PatientID = patient
     nested = Dataset()
     nested.PatientID, nested.PatientComments = PATIENT, NAME
     dataset.OtherPatientIDsSequence = dataset.RequestAttributesSequence = [nested]
@@ -112,12 +115,25 @@ def _jpeg_texts() -> bytes:
 WORDS = (WORD, DAY, "1847-01-19", "1847:01:19", TIME, "041559918273", NUMBER)
 
 
+def patient_id(number: int) -> str:
+    """The patient ID in the files of one phantom."""
+    return f"{WORD}-{number:05}"
+
+
+def file_name(name: str) -> str:
+    """The name that a phantom's file gets; films/P00001-1.dcm is the first."""
+    return f"{NAME}, born {DAY}/{name}"
+
+
 def _needles() -> re.Pattern[bytes]:
     plain = [word.encode() for word in WORDS]
+    # Hashes that anybody can compute hide nothing, nor does the beginning of one.
+    names = [file_name(f"films/P{number:05}-1.dcm") for number in range(8)]
+    texts = [PATIENT, NAME, DAY, IDENTIFIER, *map(patient_id, range(8)), *names]
     hashed = [
-        digest(text.encode()).hexdigest().encode()
+        digest(text.encode()).hexdigest()[:16].encode()
         for digest in (hashlib.md5, hashlib.sha1, hashlib.sha256)
-        for text in (PATIENT, NAME, DAY, IDENTIFIER)
+        for text in texts
     ]
     wide = [word.encode("utf-16-le") for word in WORDS]
     return re.compile(b"|".join(map(re.escape, [*plain, *wide, *hashed])), re.IGNORECASE)
@@ -173,29 +189,29 @@ def _inflated(png: bytes) -> Iterator[bytes]:
         at += length + 12
 
 
-def replant(archive: Path, extra: dict[str, bytes], labels: str) -> None:
-    """Rewrite the raw archive of phantoms: words in every image, comments too, and more files.
+def replant(phantoms: Path, given: Path, extra: dict[str, bytes]) -> None:
+    """Make an archive as a hospital might send it of the raw archive of phantoms: words in images and names.
 
     Args:
-        archive: it is replaced, not written through: it may be linked with DVC's cache.
-        extra: files to add, by name.
-        labels: lines to add to the label table.
+        phantoms: the raw archive.
+        given: the archive to make, with a table of file and label.
+        extra: more files, normal ones.
     """
-    part = archive.with_suffix(".new")
-    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(part, "w") as new:
+    with zipfile.ZipFile(phantoms) as old, zipfile.ZipFile(given, "w") as new:
+        rows = list(csv.DictReader(io.StringIO(old.read("labels.csv").decode())))
         new.comment = NAME.encode()
-        for number, name in enumerate(old.namelist()):
-            content = old.read(name)
-            content = content + labels.encode() if name.endswith(".csv") else _planted(content, number)
-            member = zipfile.ZipInfo(name)
+        table = [["file", "label"]]
+        for number, row in enumerate(rows):
+            patient = patient_id(int(row["patient"].removeprefix("P")))
+            planted = plant(old.read(row["file"]), keep_wanted=number % 2 == 0, patient=patient)
+            assert found(planted) & {WORD}
+            member = zipfile.ZipInfo(file_name(row["file"]))
             member.comment = NAME.encode()
-            new.writestr(member, content)
+            new.writestr(member, planted)
+            table.append([member.filename, row["label"]])
         for name, content in extra.items():
-            new.writestr(name, content)
-    part.replace(archive)
-
-
-def _planted(content: bytes, number: int) -> bytes:
-    planted = plant(content, keep_wanted=number % 2 == 0)
-    assert found(planted) & {WORD}
-    return planted
+            new.writestr(file_name(name), content)
+            table.append([file_name(name), "normal"])
+        text = io.StringIO()
+        csv.writer(text).writerows(table)
+        new.writestr("labels.csv", text.getvalue())

@@ -90,6 +90,7 @@ def report_inputs(**changes: Any) -> dict[str, Any]:
         "duplicates": {
             "identical_files": {"groups": 2, "images": 5},
             "identical_pixels": {"groups": 3, "images": 8},
+            "near_duplicates": {"groups": 4, "images": 9, "of_several_patients": 2},
             "contradicting_labels": 1,
             "kept_on_one_side": 4,
         },

@@ -158,7 +158,8 @@ def test_the_figures_of_the_run_are_in_the_page(page: Page) -> None:
     assert "Test 1 000 1 000 2 000 1 502" in text
     assert "All 3 000 3 000 6 000 4 503" in text
     assert "3: not an image 2, too large 1" in text
-    assert "8 images in 3 sets, 1 of them with both classes; 4 sets of patients" in text
+    assert "8 images in 3 sets, 1 of them with both classes" in text
+    assert "9 images in 4 sets, 2 of them of several patients; 4 sets of patients" in text
     assert "weights of number 2 were kept" in text
     assert "highest sum of sensitivity and specificity (Youden)" in text
     assert "augment.rotation" in text

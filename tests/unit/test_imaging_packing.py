@@ -2,10 +2,12 @@ import errno
 import hashlib
 import os
 import random
+import threading
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import joblib
@@ -91,6 +93,12 @@ class Case:
         table = pd.read_csv(self.rejected, dtype=str)
         assert list(table.columns) == ["file", "reason", "detail"]
         return [list(row) for row in table[["file", "reason"]].to_numpy()]
+
+
+@pytest.fixture(autouse=True)
+def _decoders_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding processes are started once for all tests: each takes half a second."""
+    monkeypatch.setattr(packing, "close_idle", lambda: None)
 
 
 @pytest.fixture
@@ -312,12 +320,18 @@ serve(1.0, 2 * 2**30)
 POSIX_ONLY = pytest.mark.skipif(os.name != "posix", reason="signals and address space limits are POSIX's")
 
 
-@POSIX_ONLY
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_hang_a_crash_and_greed_cost_one_image_each(
-    case: Case, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:
+@pytest.fixture
+def _hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    isolation.close_idle()
     monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
+    yield
+    isolation.close_idle()
+
+
+@POSIX_ONLY
+@pytest.mark.usefixtures("_hostile")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hang_a_crash_and_greed_cost_one_image_each(case: Case, workers: int) -> None:
     case.contents["set/03.png"] = b"hang"
     case.contents["set/04.png"] = b"crash"
     case.contents["set/08.png"] = b"greedy"
@@ -332,10 +346,10 @@ def test_a_hang_a_crash_and_greed_cost_one_image_each(
 
 
 @POSIX_ONLY
+@pytest.mark.usefixtures("_hostile")
 def test_a_process_that_is_killed_is_one_sentence_and_leaves_nothing(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
     monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)
     case.contents["set/03.png"] = b"killed"
     with pytest.raises(UserError, match="A decoding process was killed"):
@@ -344,8 +358,8 @@ def test_a_process_that_is_killed_is_one_sentence_and_leaves_nothing(
 
 
 @POSIX_ONLY
-def test_a_bug_stays_a_bug_and_says_where(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "_PROGRAM", HOSTILE)
+@pytest.mark.usefixtures("_hostile")
+def test_a_bug_stays_a_bug_and_says_where(case: Case) -> None:
     case.contents["set/03.png"] = b"bug"
     with pytest.raises(ZeroDivisionError, match="a bug of ours") as caught:
         case.pack(max_rejected=1)
@@ -353,7 +367,30 @@ def test_a_bug_stays_a_bug_and_says_where(case: Case, monkeypatch: pytest.Monkey
     assert case.outputs == []
 
 
-def test_no_process_is_left_behind(case: Case) -> None:
+def test_results_do_not_pile_up_behind_a_slow_one(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)  # twelve tasks
+    monkeypatch.setattr(packing, "TASKS_AHEAD", 2)
+    decode, done, done_meanwhile = packing._decode_chunk, [], []
+    everything_else = threading.Event()
+
+    def slow(archive: Archive, records: Sequence[Record], *rest: Any) -> list[Any]:
+        if records[0].file == "set/00.png":
+            everything_else.wait(timeout=0.5)
+            done_meanwhile.extend(done)
+        results = decode(archive, records, *rest)
+        done.append(records[0].file)
+        if len(done) == 11:
+            everything_else.set()
+        return results
+
+    monkeypatch.setattr(packing, "_decode_chunk", slow)
+    case.pack(workers=2)
+    assert len(done) == 12
+    assert len(done_meanwhile) == 3  # room for four, one of them is the slow one's
+
+
+def test_no_process_is_left_behind(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "close_idle", isolation.close_idle)
     case.pack(workers=2)
     assert not isolation._idle
 

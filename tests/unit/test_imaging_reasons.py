@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from pydicom.uid import JPEGBaseline8Bit
 
 from pneumonia.errors import UserError
-from pneumonia.imaging import isolation
+from pneumonia.imaging import isolation, packing
 from pneumonia.imaging.packing import pack
 from pneumonia.imaging.rejection import Reason
 from pneumonia.params import load_params
@@ -115,6 +116,21 @@ class Case:
         return dict(zip(table["file"], table["reason"], strict=True))
 
 
+@pytest.fixture(autouse=True)
+def _decoders_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding processes are started once for all tests: each takes half a second."""
+    monkeypatch.setattr(packing, "close_idle", lambda: None)
+
+
+@pytest.fixture
+def _hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    isolation.close_idle()
+    if os.name == "posix":
+        monkeypatch.setattr(isolation, "_PROGRAM", HANGING)
+    yield
+    isolation.close_idle()
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     return Case(tmp_path)
@@ -131,9 +147,8 @@ def bad_files(case: Case) -> dict[str, str]:
     return expected
 
 
-def test_each_reason_occurs_and_the_run_goes_on(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    if os.name == "posix":
-        monkeypatch.setattr(isolation, "_PROGRAM", HANGING)
+@pytest.mark.usefixtures("_hanging")
+def test_each_reason_occurs_and_the_run_goes_on(case: Case) -> None:
     expected = bad_files(case)
     case.add("bad/missing", GOOD["good/00.png"], None, "label_missing")
     case.add("bad/conflicting", GOOD["good/00.png"], None, "label_conflicting")

@@ -5,6 +5,7 @@ What comes out depends on the records only: not on their order, the number of wo
 
 import csv
 import hashlib
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
@@ -41,8 +42,11 @@ from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.sources.record import Record
 from pneumonia.store import INDEX_COLUMNS, write_images
 
-TASK_BYTES = 2**21
+TASK_BYTES = 2**20
 """Of squares that one task returns: enough to hide the cost of a task, little enough to keep memory flat."""
+TASKS_AHEAD = 4
+"""For each worker, of results that wait for the one before them: else one slow file would let all the others
+pile up in memory. On a cluster its own scheduler sees to that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,30 +166,45 @@ def _decoded(
     """Yield a result for every record, in their order, with a progress bar."""
     size = max(1, min(32, TASK_BYTES // preprocess.size**2))
     starts = range(0, len(records), size)
+    count = max(1, min(joblib.effective_n_jobs(workers), len(starts)))
+    room = threading.Semaphore(TASKS_AHEAD * count)
     stopped = False
+
+    def decode(chunk: Sequence[Record]) -> list[_Packed | Rejection]:
+        room.acquire()
+        try:
+            return _decode_chunk(archive, chunk, preprocess)
+        except BaseException:
+            room.release(len(starts))  # the others must not wait for a result that will not be fetched
+            raise
+
+    # Threads that wait for a decoding process each; a backend of dask or ray, where one is set, comes first.
+    backend, _ = joblib.parallel.get_active_backend(prefer="threads")
+    shared = getattr(backend, "supports_sharedmem", False)
 
     def tasks() -> Iterator[Any]:
         for start in starts:
             if stopped:
                 return
-            yield joblib.delayed(_decode_chunk)(archive, records[start : start + size], preprocess)
+            chunk = records[start : start + size]
+            yield (
+                joblib.delayed(decode)(chunk)
+                if shared
+                else joblib.delayed(_decode_chunk)(archive, chunk, preprocess)
+            )
 
-    # Threads that wait for a decoding process each; a backend of dask or ray, where one is set, comes first.
-    chunks = joblib.Parallel(
-        n_jobs=max(1, min(joblib.effective_n_jobs(workers), len(starts))),
-        prefer="threads",
-        return_as="generator",
-        batch_size=1,
-    )(tasks())
+    chunks = joblib.Parallel(n_jobs=count, prefer="threads", return_as="generator", batch_size=1)(tasks())
     try:
         with tqdm(total=len(records), desc="preprocess", unit="image", disable=None) as bar:
             for results in chunks:
                 yield from results
                 bar.update(len(results))
+                room.release()
     finally:
         # When the caller stops early: the few tasks under way are waited for, because joblib answers an
         # abandoned generator with warnings and a broken pool.
         stopped = True
+        room.release(len(starts))
         for _ in chunks:
             pass
         close_idle()

@@ -215,10 +215,22 @@ def _opened(
             f"{path} is not a zip archive, or not a complete one; copy or download it again."
         ) from error
     try:
-        return zip_file, _checked(path, zip_file)
+        return zip_file, _lean(zip_file, _checked(path, zip_file))
     except BaseException:
         zip_file.close()
         raise
+
+
+def _lean(zip_file: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Free what is not needed of the directory, which every worker holds: a third of 600 bytes a member."""
+    zip_file.filelist.clear()
+    zip_file.NameToInfo.clear()
+    for member in members.values():
+        member.date_time = _NO_DATE
+    return members
+
+
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def _raise_disk_error(error: Exception) -> None:

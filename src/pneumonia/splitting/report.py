@@ -38,7 +38,7 @@ def data_report(
             images) and images (in these sets); near_duplicates likewise, the sets with different pixels, and
             of how many several patients have a part: these the split by patient alone could have torn;
             contradicting_labels, the sets of equal pixels with both
-            classes; kept_on_one_side, the sets of patients that equal images tie together.
+            classes; kept_on_one_side, the sets of patients that equal images or near-duplicates tie together.
         rejected: total and a number for each reason.
         stratified_by: of each class, see `Assignment`.
         mean, std: of the training images, grey as 0..1.

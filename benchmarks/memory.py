@@ -1,0 +1,91 @@
+"""Peak memory of preprocessing, which is not to grow with the number of images.
+
+`PYTHONPATH=src python -m benchmarks.memory` packs 2,000 and 20,000 small images into squares of the default
+size, each in a process of its own, and writes benchmarks/results/memory.json (about a minute; Linux, macOS).
+"""
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.decoding import processor
+from pneumonia.imaging.packing import pack
+from pneumonia.params import load_params
+from pneumonia.sources.archive import Archive
+from pneumonia.sources.record import Record
+
+RESULTS = Path(__file__).parent / "results" / "memory.json"
+COUNTS = (2_000, 20_000)
+WORKERS = 2
+_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, to MiB
+
+
+def name(number: int) -> str:
+    """A file's name, about as long as they are."""
+    return f"stage_2_train_images/{number:08x}-0123-4567-89ab-cdef01234567.png"
+
+
+def write_archive(path: Path, count: int) -> None:
+    """Write so many small images, 64 x 64, each different."""
+    dice = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as zip_file:
+        for number in range(count):
+            picture = dice.integers(0, 256, (64, 64), dtype=np.uint8)
+            zip_file.writestr(name(number), cv2.imencode(".png", picture)[1].tobytes())
+
+
+def peaks(archive: Path) -> dict[str, float]:
+    """Pack them; return the peak memory of this process, and of the largest decoding process, in MiB."""
+    names = Archive(archive).names()
+    records = [Record(n, "pneumonia" if i % 2 else "normal", f"patient {i}") for i, n in enumerate(names)]
+    preprocess = load_params(Path(__file__).parents[1] / "params.yaml").preprocess
+    outputs = (archive.with_name(output) for output in ("images.npy", "index.csv", "rejected.csv"))
+    pack(Archive(archive), records, preprocess, *outputs, workers=WORKERS)
+    own, children = (
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {"main_mib": round(own / _UNIT, 1), "decoder_mib": round(children / _UNIT, 1)}
+
+
+def measure(counts: tuple[int, ...]) -> dict[str, Any]:
+    """Measure each count in a process of its own."""
+    found = {}
+    for count in counts:
+        with tempfile.TemporaryDirectory() as place:
+            archive = Path(place, "images.zip")
+            write_archive(archive, count)
+            command = [sys.executable, "-m", "benchmarks.memory", str(archive)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603  ourselves
+        found[str(count)] = json.loads(done.stdout)
+    first, last = (found[str(count)] for count in (counts[0], counts[-1]))
+    return {
+        "what": "peak resident memory in MiB, by number of images",
+        "machine": {"processor": processor(), "system": platform.platform()},
+        "workers": WORKERS,
+        "peaks": found,
+        "growth": {key: round(last[key] / first[key] - 1, 3) for key in first},
+    }
+
+
+def main() -> None:
+    """Measure, print and write; with a path, pack that archive."""
+    if len(sys.argv) == 2:
+        print(json.dumps(peaks(Path(sys.argv[1]))))
+        return
+    text = json.dumps(measure(COUNTS), indent=2) + "\n"
+    print(text, end="")
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
