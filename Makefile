@@ -8,14 +8,13 @@ BIN := $(VENV)/bin
 endif
 INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONPATH := src
 BASE ?= main
 
 .PHONY: repro test install check review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
-	@python -m pneumonia.summary
+	@PYTHONPATH=src python -m pneumonia.summary
 
 test: $(INSTALLED)
 	python -m pytest

@@ -1,0 +1,66 @@
+"""The README's commands are run as they stand there; what cannot be run here is what CI runs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from conftest import CHECKOUT, Repository
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+pytestmark = pytest.mark.pipeline
+
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+CI = (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8")
+MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+
+
+def commands(heading: str) -> list[str]:
+    """Lines of the shell blocks below a heading, without comments."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_the_two_commands_are_what_ci_runs_and_the_steps_without_make_what_make_runs() -> None:
+    make_repro, make_test, *steps = commands("Two commands")
+    assert (make_repro, make_test) == ("make repro", "make test")
+    assert {"make repro", "make test"} <= set(CI.splitlines())
+    by_make = {"$(PYTHON) -m venv $(VENV)": "python3 -m venv .venv"}
+    recipe = {by_make.get(line.strip(), line.strip()) for line in MAKEFILE.splitlines()}
+    assert set(steps) - {". .venv/bin/activate"} <= recipe
+
+
+def test_the_daily_uses_work_as_they_are_typed(repository: Repository) -> None:
+    (repository.root / ".venv").mkdir()
+    (repository.root / ".venv" / "installed").touch()
+    uses = commands("Three daily uses")
+    assert len(uses) == 8
+    for command in uses:
+        if command.startswith("mlflow ui"):
+            look_at_mlflow(repository, command)
+        else:
+            repository.run("bash", "-c", command)
+
+
+def look_at_mlflow(repository: Repository, command: str) -> None:
+    """Start the page, and ask for it until it answers."""
+    executable = str(Path(sys.executable).parent / "mlflow")
+    arguments = [executable, *command.split()[1:], "--port", "5057"]
+    server = subprocess.Popen(
+        arguments, cwd=repository.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        with requests.Session() as session:
+            patient = Retry(total=12, backoff_factor=0.2, allowed_methods=None)
+            session.mount("http://", HTTPAdapter(max_retries=patient))
+            page = session.get("http://127.0.0.1:5057", timeout=30)
+        assert page.ok
+        assert "MLflow" in page.text
+    finally:
+        server.terminate()
+        server.wait()
