@@ -1,15 +1,19 @@
 """The README's commands are run as they stand there; what cannot be run here is what CI runs."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from conftest import CHECKOUT, Repository
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
+
+from pneumonia.summary import ROWS, summarise
 
 pytestmark = pytest.mark.pipeline
 
@@ -33,6 +37,37 @@ def test_the_two_commands_are_what_ci_runs_and_the_steps_without_make_what_make_
     by_make = {"$(PYTHON) -m venv $(VENV)": "python3 -m venv .venv"}
     recipe = {by_make.get(line.strip(), line.strip()) for line in MAKEFILE.splitlines()}
     assert set(steps) - {". .venv/bin/activate"} <= recipe
+
+
+def test_the_summary_is_that_of_the_committed_metrics() -> None:
+    summary = summarise(metrics(CHECKOUT), Path("report.html"))
+    assert summary.split("Report")[0] in README
+
+
+@pytest.mark.parametrize(
+    ("heading", "place"), [("**Kermany**", "docs/results/kermany-resnet18"), ("**The default run**", ".")]
+)
+def test_the_results_are_those_of_the_files(heading: str, place: str) -> None:
+    rows = re.findall(r"\n\| (\w[\w ]*) \| (.*) \| (.*) \|", README.split(heading)[1].split("\n**")[0])
+    assert len(rows) == 8
+    names = ROWS | {"Brier score": "brier", "threshold": "threshold"}
+    evaluation = metrics(CHECKOUT / place)
+    for title, *shown in rows:
+        assert shown == [cell(evaluation[split], names[title]) for split in ("val", "test")], title
+
+
+def metrics(place: Path) -> dict[str, Any]:
+    """What `evaluate` wrote there."""
+    (path,) = {*place.glob("evaluate.json"), *place.glob("metrics/evaluate.json")}
+    evaluation: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return evaluation
+
+
+def cell(split: dict[str, Any], name: str) -> str:
+    """A metric as the README shows it."""
+    value = f"{split[name]}" if name == "n" else f"{split[name]:.3f}"
+    interval = split.get(f"{name}_ci95")
+    return value + (f" ({interval['low']:.3f} to {interval['high']:.3f})" if interval else "")
 
 
 def test_the_daily_uses_work_as_they_are_typed(repository: Repository) -> None:
