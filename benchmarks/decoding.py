@@ -8,10 +8,7 @@ them alike. Time is the process's own processor time: on a busy machine it count
 """
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -26,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import JPEGBaseline8Bit
 
+from benchmarks.machine import machine
 from pneumonia.imaging.decode import decode, decode_with_facts
 from pneumonia.imaging.packing import _decode_one
 from pneumonia.imaging.square import to_square
@@ -147,26 +145,9 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
         "what": "images a second of processor time on one core, all rounds: median, smallest, largest",
         "images": images,
         "rounds": rounds,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: importlib.metadata.version(name)
-                for name in ("imagecodecs", "opencv-python-headless", "pydicom", "numpy")
-            },
-        },
+        **machine("imagecodecs", "opencv-python-headless", "pydicom", "numpy"),
         "results": results,
     }
-
-
-def processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ size, each in a process of its own, and writes benchmarks/results/memory.json (a
 """
 
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.decoding import processor
+from benchmarks.machine import machine
 from pneumonia.imaging.packing import pack
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
@@ -69,7 +68,7 @@ def measure(counts: tuple[int, ...]) -> dict[str, Any]:
     first, last = (found[str(count)] for count in (counts[0], counts[-1]))
     return {
         "what": "peak resident memory in MiB, by number of images",
-        "machine": {"processor": processor(), "system": platform.platform()},
+        **machine("imagecodecs", "opencv-python-headless", "pydicom", "numpy"),
         "workers": WORKERS,
         "peaks": found,
         "growth": {key: round(last[key] / first[key] - 1, 3) for key in first},
