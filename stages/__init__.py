@@ -5,10 +5,15 @@ temporary directory runs its own copy of the code, which an installed package wo
 """
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+# OpenMP's threads wait for each other by spinning: on cores that something else uses too, such as a second
+# experiment, a training step then takes 20 times as long. Read once, when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if importlib.util.find_spec("pydantic") is None:
     sys.exit(
