@@ -80,7 +80,7 @@ def ways(frame: bytes, file: bytes, archive: Archive, name: str) -> Ways:
         "opencv": lambda: cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_GRAYSCALE),
         "ours, decoding alone": lambda: decode(file),
         "ours": ours,
-        "ours from the archive, with hashes": lambda: _decode_one(archive, record, PREPROCESS),
+        "ours from the archive, with hashes": lambda: _decode_one(archive.member(name), record, PREPROCESS),
     }
 
 

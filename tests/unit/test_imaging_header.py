@@ -6,10 +6,16 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from pneumonia.imaging.decode import decode, decode_with_facts
+from pneumonia.imaging.elements import value
 from pneumonia.imaging.facts import HeaderFacts, parse_age
 from pneumonia.imaging.rejection import Reason, Rejected
 from tests.unit.imaging_files import RAMP_8, dicom, raster
@@ -183,3 +189,29 @@ def test_rejections_travel_between_processes():
 
 def test_reasons_are_lower_case_words():
     assert all(reason == reason.name.lower() for reason in Reason)
+
+
+@given(
+    st.sampled_from(["Rows", "Modality", "PatientAge", "TransferSyntaxUID", "WindowCenter"]),
+    st.binary(max_size=6) | st.from_regex(r"[A-Z0-9.\\ ]{1,8}[ \0]?", fullmatch=True).map(str.encode),
+    st.booleans(),
+)
+@example(keyword="Rows", content=b"\x01\x02", little_endian=False)
+def test_what_is_read_past_the_library_is_what_the_library_reads(keyword, content, little_endian):
+    def dataset() -> Dataset:
+        element = RawDataElement(
+            Tag(keyword), dictionary_VR(keyword), len(content), content, 0, False, little_endian
+        )
+        return Dataset({element.tag: element})
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = dataset()[keyword].value
+    except Exception:  # noqa: BLE001  whatever it is: it is no value
+        with pytest.raises(Rejected):
+            value(dataset(), keyword)
+        return
+    found = value(dataset(), keyword)
+    assert found == (None if expected == "" else expected)
+    assert isinstance(found, int) == isinstance(expected, int)

@@ -81,6 +81,35 @@ def test_one_process_opens_an_archive_once(tmp_path: Path, monkeypatch: pytest.M
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_is_read_elsewhere_without_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: int
+) -> None:
+    content = bytes(range(256)) * 1000
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression) as zip_file:
+        zip_file.writestr("before", b"x")
+        zip_file.writestr("\u00e9", content)
+    pickled = pickle.dumps(Archive(tmp_path / "a.zip").member("\u00e9"))
+    assert len(pickled) < 1000
+    monkeypatch.setattr(archive_module, "_directory", None)
+    assert pickle.loads(pickled).read() == content
+    (tmp_path / "a.zip").unlink()
+    with pytest.raises(UserError, match=r"a\.zip is missing"):
+        pickle.loads(pickled).read()
+
+
+def test_the_directory_takes_little_memory(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zip_file:
+        for number in range(3000):
+            zip_file.writestr(f"{number:04}", b"x" * number)
+    archive = Archive(tmp_path / "a.zip")
+    tracemalloc.start()
+    archive.checksum("0000")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / 3000 < 300  # of which the name is 53; zipfile would hold 600
+
+
 def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"x": b"old"})
     archive = Archive(path)
@@ -220,6 +249,18 @@ def test_one_damaged_member_leaves_the_others(tmp_path: Path) -> None:
     with pytest.raises(DamagedMemberError, match=r"set/b.jpeg in .*a.zip is damaged"):
         archive.read("set/b.jpeg")
     assert archive.read("set/a.jpeg") == b"first"
+
+
+def test_members_before_the_beginning_or_beyond_the_end_leave_the_others(tmp_path: Path) -> None:
+    content = bytearray(make_zip(tmp_path / "a.zip", CONTENTS).read_bytes())
+    place = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1) + 42  # APPNOTE 4.3.12
+    content[place : place + 4] = struct.pack("<I", 2**32 - 2)
+    (tmp_path / "a.zip").write_bytes(content[5:])
+    archive = Archive(tmp_path / "a.zip")
+    for lost in ("set/b.jpeg", "set/a.jpeg"):
+        with pytest.raises(DamagedMemberError, match=rf"{lost} in .*a.zip is damaged"):
+            archive.read(lost)
+    assert archive.read("top.csv") == b"table"
 
 
 def test_mutated_archives_are_read_or_refused(tmp_path: Path) -> None:

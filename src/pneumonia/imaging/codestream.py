@@ -111,7 +111,8 @@ def decode_codestream(frame: bytes, *, stored_as_rgb: bool = False) -> tuple[Cod
             samples = _decode_rarer(frame, header.coding)
     if samples.shape[:2] != (header.height, header.width):
         raise Rejected(Reason.UNREADABLE, "a compressed frame of two sizes")
-    if samples.dtype.kind == "u" and int(samples.max()) >> header.precision:
+    spare_bits = samples.dtype.kind == "u" and header.precision < 8 * samples.dtype.itemsize
+    if spare_bits and int(samples.max()) >> header.precision:
         raise Rejected(Reason.UNREADABLE, f"samples of more than {header.precision} bits")
     return as_codes(samples, header.precision), header
 

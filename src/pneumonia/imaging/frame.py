@@ -205,7 +205,8 @@ def _masked(layout: Layout, samples: Codes, precision: int) -> Frame:
         shift, bits = layout.high_bit + 1 - layout.stored, layout.stored
     else:
         shift, bits = 0, min(layout.stored, precision)
-    if shift or samples.max() >= 2**bits:
+    spare_bits = bits < 8 * samples.dtype.itemsize
+    if shift or (spare_bits and samples.max() >= 2**bits):
         samples = as_codes((samples >> shift) & (2**bits - 1), bits)
     return Frame(Stored(samples, bits, layout.signed), layout.photometric)
 

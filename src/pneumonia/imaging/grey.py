@@ -239,6 +239,7 @@ def near_constant(grey: NDArray[np.uint8]) -> bool:
     Judged on a grid of at most 128 x 128 pixels, which is enough for two percentiles.
     """
     steps = tuple(-(-side // 128) for side in grey.shape)
-    sample = np.ascontiguousarray(grey[:: steps[0], :: steps[1]])
-    values, counts = np.arange(256, dtype=np.float64), histogram(sample, 8)
-    return percentile(values, counts, 99) - percentile(values, counts, 1) < MIN_LEVELS - 1
+    sample = grey[:: steps[0], :: steps[1]]
+    cumulative = np.cumsum(np.bincount(sample.ravel(), minlength=256))
+    first, last = np.searchsorted(cumulative, [0.01 * sample.size, 0.99 * sample.size])
+    return bool(last - first < MIN_LEVELS - 1)

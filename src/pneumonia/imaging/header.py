@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
@@ -21,6 +22,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import VR
 
+from pneumonia.imaging.elements import value
 from pneumonia.imaging.limits import MAX_PIXELS
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import parsing
@@ -62,7 +64,9 @@ _KEYWORDS = (
     "ExtendedOffsetTableLengths",
     "PixelData",
 )
-_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
+# As plain numbers, which compare faster than tags.
+_TAGS: list[BaseTag | int] = [int(Tag(keyword)) for keyword in _KEYWORDS]
+_META_TAGS: list[BaseTag | int] = [int(Tag("TransferSyntaxUID"))]
 
 _PREAMBLE = 128
 _MAX_INFLATED = 4 * MAX_PIXELS
@@ -134,9 +138,16 @@ def parse(content: bytes, tags: list[BaseTag | int]) -> tuple[Dataset, UID, Byte
     with parsing(Reason.UNREADABLE, "damaged DICOM header"):
         file = BytesIO(content)
         file.seek(start)
-        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_beyond_meta)
+        meta = read_dataset(
+            file,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=_beyond_meta,
+            specific_tags=_META_TAGS,
+        )
         body = file.tell()
-        syntax = UID(meta.get("TransferSyntaxUID") or _guess_syntax(content[body : body + 6]))
+        named = value(meta, "TransferSyntaxUID") or _guess_syntax(content[body : body + 6])
+        syntax = UID(named, validation_mode=IGNORE)  # to validate it could only end in a warning
         if syntax == DeflatedExplicitVRLittleEndian:
             file = BytesIO(_inflate(content[body:]))
         dataset = read_dataset(

@@ -36,7 +36,7 @@ from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.square import box_in_square, to_square
 from pneumonia.params import Preprocess
-from pneumonia.sources.archive import Archive, DamagedMemberError
+from pneumonia.sources.archive import Archive, DamagedMemberError, Member
 from pneumonia.sources.atomic import whole_file
 from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.sources.record import Record
@@ -222,20 +222,21 @@ def _decode_isolated(
     decoder: Isolated, archive: Archive, record: Record, preprocess: Preprocess
 ) -> _Packed | Rejection:
     try:
-        return decoder.call(_decode_one, archive, record, preprocess)
+        # The archive's directory stays here: each decoding process would hold another.
+        return decoder.call(_decode_one, archive.member(record.file), record, preprocess)
     except TimedOutError:
         return Rejection(record.file, Reason.TIMEOUT, f"not decoded within {SECONDS:g} seconds")
     except CrashedError:
         return Rejection(record.file, Reason.UNREADABLE, "the decoder crashed")
 
 
-def _decode_one(archive: Archive, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
+def _decode_one(member: Member, record: Record, preprocess: Preprocess) -> _Packed | Rejection:
     """Read, decode and square one image, in a decoding process."""
     cv2.setNumThreads(1)  # the processes are as many as the cores
     if record.label is None:
         return Rejection(record.file, Reason(record.fault), "in the labels of the source")
     try:
-        content = archive.read(record.file)
+        content = member.read()
         grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
         patient = record.patient or read_patient_id(content) or record.file
     except DamagedMemberError:

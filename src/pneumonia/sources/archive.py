@@ -14,8 +14,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -35,13 +37,71 @@ COPY_CHUNK = 2**20
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OSError)
 """What zipfile raises for broken archives, as found by mutating some 20,000 times."""
 
+_PLACE = struct.Struct("<QIIIB")
+"""A member in the directory that a process keeps: the fields of Member from `header` on."""
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+"""Signature, length of the name, length of what is after it (APPNOTE 4.3.7)."""
+
 
 class DamagedMemberError(UserError):
     """One member of an archive cannot be read; the others can."""
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where a file lies in an archive and what it must be: all that another process needs to read it."""
+
+    archive: Path
+    name: str
+    header: int
+    """Where its local header begins."""
+    packed: int
+    """Bytes in the archive."""
+    size: int
+    """Bytes unpacked."""
+    crc: int
+    method: int
+    """ZIP_STORED or ZIP_DEFLATED."""
+
+    def read(self) -> bytes:
+        """Return its bytes, unpacked and checked against its CRC-32.
+
+        Raises:
+            DamagedMemberError: its bytes are not what the archive's directory says.
+            UserError: the archive is missing.
+        """
+        try:
+            with self.archive.open("rb") as file:
+                content = self._unpack(file)
+        except FileNotFoundError:
+            raise _missing(self.archive) from None
+        except _BROKEN as error:
+            _raise_disk_error(error)
+            raise self._damaged(f"{error}") from error
+        if len(content) != self.size:
+            raise self._damaged(f"{len(content)} bytes are left of it")
+        if zlib.crc32(content) != self.crc:
+            raise self._damaged("its bytes have another CRC-32")
+        return content
+
+    def _unpack(self, file: BinaryIO) -> bytes:
+        file.seek(self.header)
+        signature, *lengths = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        if signature != b"PK\3\4":
+            raise zipfile.BadZipFile("its local header is not where it should be")
+        file.seek(sum(lengths), os.SEEK_CUR)
+        packed = file.read(self.packed)
+        if self.method == zipfile.ZIP_STORED:
+            return packed
+        # One byte more than promised, so that a member that lies about its size is cut, not believed.
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, self.size + 1)
+
+    def _damaged(self, how: str) -> DamagedMemberError:
+        return DamagedMemberError(f"{self.name} in {self.archive} is damaged: {how}.")
+
+
 class Archive:
-    """A zip archive, opened on first use and once in a process; it pickles as its absolute path.
+    """A zip archive, its directory read on first use, once in a process; it pickles as its absolute path.
 
     Raises:
         UserError: (any method) the file is missing, is no zip or a truncated one, or is unsafe: a path that
@@ -55,40 +115,35 @@ class Archive:
         """Paths of the regular files, sorted, without what macOS adds: __MACOSX/, ._* and .DS_Store."""
         return sorted(name for name in self._members if not is_clutter(name))
 
+    def member(self, name: str) -> Member:
+        """Return what is needed to read a member, in this process or another.
+
+        Raises:
+            KeyError: there is no such member.
+        """
+        return Member(self.path, name, *_PLACE.unpack(self._members[name]))
+
     def read(self, name: str) -> bytes:
-        """Return a member's bytes, unpacked and checked against its CRC-32.
+        """Return a member's bytes, as `Member.read` does.
 
         Raises:
             DamagedMemberError: its bytes are not what the archive's directory says.
             KeyError: there is no such member.
         """
-        zip_file, members = _opened(*_identity(self.path))
-        member = members[name]
-        try:
-            with zip_file.open(member) as file:
-                # One byte more than promised, so that a member that lies about its size is cut, not believed.
-                content = file.read(member.file_size + 1)
-        except _BROKEN as error:
-            _raise_disk_error(error)
-            raise DamagedMemberError(f"{name} in {self.path} is damaged: {error}.") from error
-        if len(content) != member.file_size:
-            raise DamagedMemberError(
-                f"{name} in {self.path} is damaged: {len(content)} bytes are left of it."
-            )
-        return content
+        return self.member(name).read()
 
     def checksum(self, name: str) -> tuple[int, int]:
         """Size and CRC-32 of a member from the archive's directory: equal for equal contents."""
-        member = self._members[name]
-        return member.file_size, member.CRC
+        member = self.member(name)
+        return member.size, member.crc
 
     def same_content(self, one: str, other: str) -> bool:
         """Whether two members hold the same bytes, going by size and CRC-32."""
         return self.checksum(one) == self.checksum(other)
 
     @property
-    def _members(self) -> dict[str, zipfile.ZipInfo]:
-        return _opened(*_identity(self.path))[1]
+    def _members(self) -> dict[str, bytes]:
+        return _directory(*_identity(self.path))
 
 
 class Folder:
@@ -126,7 +181,7 @@ class Folder:
 
 def is_clutter(name: str) -> bool:
     """Whether a path is one of those that macOS adds to folders and archives."""
-    parts = PurePosixPath(name).parts
+    parts = name.split("/")
     return "__MACOSX" in parts or any(part == ".DS_Store" or part.startswith("._") for part in parts)
 
 
@@ -192,45 +247,57 @@ def copy_archive(source: Path, archive: Path, added: Mapping[str, bytes] | None 
                 add_members(zip_file, added)
 
 
-def _identity(path: Path) -> tuple[str, int, int, int]:
-    """What tells one version of a file in one process from another."""
+def _identity(path: Path) -> tuple[str, int, int]:
+    """What tells one version of a file from another."""
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run `dvc repro`.") from None
-    # A forked process must not share the position in the open file.
-    return str(path), status.st_size, status.st_mtime_ns, os.getpid()
+        raise _missing(path) from None
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(f"{path} is missing; run `dvc repro`.")
 
 
 @lru_cache(maxsize=2)
-def _opened(
-    path: str, _size: int, _modified: int, _process: int
-) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
-    """Open and check an archive once, although every task that is sent to a worker brings its own Archive."""
+def _directory(path: str, size: int, _modified: int) -> dict[str, bytes]:
+    """Read and check an archive's directory once, although every task brings its own Archive.
+
+    Returns:
+        `_PLACE` of the regular files by name: a third of the memory of zipfile's objects.
+    """
+    names, places = _flat_directory(path, size)
+    starts = range(0, len(places), _PLACE.size)
+    return {
+        name: places[start : start + _PLACE.size]
+        for name, start in zip(names.split("\n")[:-1], starts, strict=True)
+    }
+
+
+def _flat_directory(path: str, size: int) -> tuple[str, bytes]:
+    """Return the names, each with a line feed after it, and their places.
+
+    In two pieces of memory: a name that zipfile made would keep the page that it shares with zipfile's
+    other objects.
+    """
     try:
-        zip_file = zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as zip_file:
+            infos = _checked(path, size, zip_file)
+            names = "".join(f"{info.filename}\n" for info in infos)
+            return names, b"".join(_place(info, size) for info in infos)
     except _BROKEN as error:
         _raise_disk_error(error)
         raise UserError(
             f"{path} is not a zip archive, or not a complete one; copy or download it again."
         ) from error
-    try:
-        return zip_file, _lean(zip_file, _checked(path, zip_file))
-    except BaseException:
-        zip_file.close()
-        raise
 
 
-def _lean(zip_file: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """Free what is not needed of the directory, which every worker holds: a third of 600 bytes a member."""
-    zip_file.filelist.clear()
-    zip_file.NameToInfo.clear()
-    for member in members.values():
-        member.date_time = _NO_DATE
-    return members
-
-
-_NO_DATE = (1980, 1, 1, 0, 0, 0)
+def _place(info: zipfile.ZipInfo, archive_size: int) -> bytes:
+    # What lies outside the archive is put at its end, where there is nothing: it is met as damaged.
+    header = info.header_offset if 0 <= info.header_offset < archive_size else archive_size
+    packed = min(info.compress_size, archive_size, MAX_MEMBER_BYTES)
+    return _PLACE.pack(header, packed, info.file_size, info.CRC, info.compress_type)
 
 
 def _raise_disk_error(error: Exception) -> None:
@@ -243,27 +310,26 @@ def _raise_disk_error(error: Exception) -> None:
         raise error
 
 
-def _checked(path: str, zip_file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the regular files by name, or refuse the archive."""
+def _checked(path: str, size: int, zip_file: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the regular files, or refuse the archive."""
     infos = zip_file.infolist()
     if len(infos) > MAX_MEMBERS:
         raise UserError(f"{path} holds {len(infos):,} files; more than {MAX_MEMBERS:,} are refused.")
-    members: dict[str, zipfile.ZipInfo] = {}
+    names: set[str] = set()
     for info in infos:
         fault = _fault(info)
-        if info.filename in members:
+        if info.filename in names:
             fault = "is there twice"
         if fault:
             raise UserError(f"{path} is refused: its member {info.filename!r} {fault}.")
-        if not info.is_dir():
-            members[info.filename] = info
+        names.add(info.filename)
     unpacked = sum(info.file_size for info in infos)
-    if unpacked > max(MIN_BOMB_BYTES, MAX_RATIO * Path(path).stat().st_size):
+    if unpacked > max(MIN_BOMB_BYTES, MAX_RATIO * size):
         raise UserError(
             f"{path} is refused: it would unpack to {unpacked / 2**30:,.0f} GiB, more than {MAX_RATIO} times "
             "its size."
         )
-    return members
+    return [info for info in infos if not info.is_dir()]
 
 
 def _fault(info: zipfile.ZipInfo) -> str | None:
