@@ -5,7 +5,6 @@ size, each in a process of its own, and writes benchmarks/results/memory.json (a
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.peak import peak_mib
 from pneumonia.imaging import isolation, packing
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
@@ -26,7 +26,6 @@ from pneumonia.sources.record import Record
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 COUNTS = (2_000, 20_000)
 WORKERS = 2
-_STATUS = Path("/proc/self/status")
 
 
 def name(number: int) -> str:
@@ -43,15 +42,6 @@ def write_archive(path: Path, count: int) -> None:
             zip_file.writestr(name(number), cv2.imencode(".png", picture)[1].tobytes())
 
 
-def own_peak() -> float:
-    """Peak resident memory of this process in MiB."""
-    if sys.platform == "darwin":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    # On Linux ru_maxrss has also what the parent held when it started this process.
-    line = next(line for line in _STATUS.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 2**10
-
-
 def peaks(archive: Path) -> dict[str, float]:
     """Pack them; return the peak memory of this process, and of the largest decoding process, in MiB."""
     names = Archive(archive).names()
@@ -63,12 +53,12 @@ def peaks(archive: Path) -> dict[str, float]:
     def close_idle() -> None:
         while isolation._idle:
             decoder = isolation._idle.pop()
-            decoders.append(decoder.call(own_peak))
+            decoders.append(decoder.call(peak_mib))
             decoder.close()
 
     with patch.object(packing, "close_idle", close_idle):
         packing.pack(Archive(archive), records, preprocess, *outputs, workers=WORKERS)
-    return {"main_mib": round(own_peak(), 1), "decoder_mib": round(max(decoders), 1)}
+    return {"main_mib": round(peak_mib(), 1), "decoder_mib": round(max(decoders), 1)}
 
 
 def measure(counts: tuple[int, ...]) -> dict[str, Any]:
@@ -103,6 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from benchmarks.memory import main  # under the name by which the decoding processes know it
-
     main()

@@ -7,7 +7,6 @@ script with status 1 and the line that repeats the case: `python -m tests.fuzz 1
 
 import io
 import random
-import resource
 import sys
 import tempfile
 import warnings
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from benchmarks.peak import peak_mib
 from pneumonia.errors import UserError
 from pneumonia.imaging import isolation
 from pneumonia.imaging.decode import decode_with_facts
@@ -176,14 +176,10 @@ def outcomes(numbers: Iterable[int], wanted: Iterable[str]) -> Iterator[tuple[st
                     yield kind, f"wants more than {MEMORY_BYTES} bytes at {number}"
                 except Exception as error:  # noqa: BLE001  a bug is what this is looking for
                     yield kind, f"{type(error).__name__.upper()} at {number}: {error}"
-        peak = runner.call(_peak_mib)
+        peak = round(runner.call(peak_mib))
         yield "all", f"peak memory {peak} MiB" + (", TOO MUCH" if peak > PEAK_MIB else "")
     finally:
         runner.close()
-
-
-def _peak_mib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def use_limits() -> None:
