@@ -126,8 +126,7 @@ class StateKeeper(Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore that; and this state need not be saved again."""
-        self.epochs = checkpoint["epoch"]
+        """Restore that."""
         trainer.should_stop = checkpoint["stopped"]
 
     def _save(self, trainer: L.Trainer) -> None:
