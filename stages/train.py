@@ -27,6 +27,7 @@ def train(params: Params) -> None:
         save_weights(paths.WEIGHTS, trained.module, trained.description)
         write_table(paths.HISTORY, pd.DataFrame(trained.history))
         write_metrics(paths.TRAIN_METRICS, summarise(trained))
+    trained.states.remove()
 
 
 def read_training_data() -> TrainingData:

@@ -35,13 +35,13 @@ class Repository:
 
     root: Path
 
-    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
-        """Run a command in the repository; return what it printed, stdout and stderr together."""
+    def environment(self, **additions: str) -> dict[str, str]:
+        """Environment of the commands: the tests', without what a person has set for DVC, MLflow or git."""
         bin_folder = str(Path(sys.executable).parent)
         clean = {
             k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "PYTHONPATH", "GIT_"))
         }
-        env = {
+        return {
             **clean,
             "PATH": os.pathsep.join([bin_folder, clean["PATH"]]),
             "GIT_CONFIG_GLOBAL": os.devnull,
@@ -50,12 +50,15 @@ class Repository:
             "GIT_COMMITTER_NAME": "Test",
             "GIT_COMMITTER_EMAIL": "test@example.org",
             "HF_HUB_OFFLINE": "1",
-            **environment,
+            **additions,
         }
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
+        """Run a command in the repository; return what it printed, stdout and stderr together."""
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=env,
+            env=self.environment(**environment),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

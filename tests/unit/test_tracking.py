@@ -210,6 +210,20 @@ def test_a_repeated_training_gets_its_own_evaluation(root: Path, checkout: Path,
     assert ["repeated" in run.data.metrics for run in runs(root)] == [False, True]
 
 
+def test_the_next_training_ends_the_run_of_one_that_was_killed_outright(
+    root: Path, checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = params.model_copy(update={"lr": params.lr / 2})
+    for name, trained in (("killed", params), ("other", other)):
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        record.TrainingLog(checkout, trained).log_epoch(1, {"lr": 0.001})  # and nothing more is heard of it
+    monkeypatch.setenv("DVC_EXP_NAME", "next")
+    train(checkout, params)
+
+    statuses = {run.info.run_name: run.info.status for run in runs(root)}
+    assert statuses == {"killed": "KILLED", "other": "RUNNING", "next": "FINISHED"}
+
+
 @pytest.mark.parametrize("change", ["experiment", "parameters", "code", "data"])
 def test_weights_from_the_cache_make_a_complete_run_that_names_their_training(
     root: Path, checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch, change: str

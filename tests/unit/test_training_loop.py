@@ -6,41 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_examples import small_data, training
 
 from pneumonia.errors import UserError
 from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import predict
-from pneumonia.params import Training, load_params
+from pneumonia.network.weights import load_weights
 from pneumonia.training import classifier as classifier_module
 from pneumonia.training.callbacks import BestWeights
 from pneumonia.training.loop import Trained, TrainingData, train
-
-SMALL: dict[str, Any] = {
-    "arch": "test_resnet",
-    "epochs": 3,
-    "warmup_epochs": 0,
-    "batch_size": 16,
-    "lr": 3e-3,
-    "precision": "fp32",
-    "device": "cpu",
-    "threads": 1,
-}
-
-
-def training(**values: Any) -> Training:
-    return load_params(Path(__file__).parents[2] / "params.yaml").training.model_copy(
-        update={**SMALL, **values}
-    )
+from pneumonia.training.objective import Objective
 
 
 @pytest.fixture(scope="module")
 def data() -> TrainingData:
-    rng = np.random.default_rng(0)
-    labels = np.arange(96) % 2
-    images = rng.integers(0, 120, (96, 32, 32), dtype=np.uint8)
-    images[labels == 1, 8:24, 8:24] += 130
-    rows = np.arange(96)
-    return TrainingData(images, rows[:64], labels[:64], rows[64:], labels[64:], mean=0.3, std=0.2)
+    return small_data()
 
 
 def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
@@ -120,8 +100,50 @@ def test_early_stopping_stops(data: TrainingData, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_with_where_and_why(data: TrainingData, tmp_path: Path) -> None:
     diverging = training(lr=10.0, optimizer="sgd", gradient_clip=0.0, arch="test_vit", epochs=20)
-    with pytest.raises(UserError, match=r"diverged.*epoch \d+, batch \d+.*Lower lr"):
+    with pytest.raises(UserError, match=r"diverged: the loss.*epoch \d+, batch \d+, at.*\d\. Lower lr"):
         train(diverging, data, tmp_path)
+
+
+def diverge(patch: pytest.MonkeyPatch, *, epoch: int, training: bool) -> None:
+    """Make the loss infinite from an epoch on, in training or in validation."""
+    finite = Objective.forward
+    calls = [0]
+
+    def forward(self: Objective, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        calls[0] += outputs.requires_grad == training
+        batches = 4 if training else 2
+        return finite(self, outputs, labels) * (
+            torch.inf if outputs.requires_grad == training and calls[0] > epoch * batches else 1
+        )
+
+    patch.setattr(Objective, "forward", forward)
+
+
+def test_the_best_weights_until_then_are_kept_and_the_sentence_says_where(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train(training(epochs=3, schedule="constant"), data, tmp_path / "other")
+    diverge(monkeypatch, epoch=2, training=True)
+    values = training(epochs=5, schedule="constant")
+    with pytest.raises(UserError, match=r"epoch 2, batch 0.*are in .*safetensors\.$") as caught:
+        train(values, data, tmp_path)
+    path = Path(str(caught.value).split(" are in ")[1].rstrip("."))
+    module, _ = load_weights(path)
+    best = max(expected.history[:2], key=lambda epoch: epoch["val_auroc"])
+    assert f"of epoch {best['epoch']}" in str(caught.value)
+    probability = predict(
+        module, expected.description, data.images, data.val_rows, choose_compute("cpu", "fp32", 1)
+    )
+    accuracy = ((probability >= 0.5) == data.val_labels).mean()
+    assert accuracy == pytest.approx(best["val_accuracy"])
+
+
+def test_a_loss_that_is_not_finite_in_validation_stops_too(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverge(monkeypatch, epoch=0, training=False)
+    with pytest.raises(UserError, match=r"diverged: the validation loss became inf in epoch 0.*clip\.$"):
+        train(training(epochs=1), data, tmp_path)
 
 
 def test_a_split_of_one_class_is_refused(data: TrainingData, tmp_path: Path) -> None:

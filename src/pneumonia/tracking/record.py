@@ -57,7 +57,9 @@ class TrainingLog:
 
     def _new_run(self) -> Run:
         store = open_store(repository_root(self._checkout))
-        return _create_run(store, self._checkout, self._params, provenance.identity_tags(self._checkout))
+        identity = provenance.identity_tags(self._checkout)
+        _end_killed_runs(store, flatten_params(self._params.model_dump()), identity)
+        return _create_run(store, self._checkout, self._params, identity)
 
     @contextmanager
     def _live(self, what: str) -> Iterator[None]:
@@ -144,6 +146,19 @@ def _recorded(stage: str) -> dict[str, str]:
 def _create_run(store: Store, checkout: Path, params: Params, tags: Mapping[str, str]) -> Run:
     tags = {**tags, **provenance.git_tags(checkout)}
     return Run.create(store, provenance.experiment_name(), flatten_params(params.model_dump()), tags)
+
+
+def _end_killed_runs(store: Store, params: Mapping[str, str], identity: Mapping[str, str]) -> None:
+    """Set earlier runs of the same training to KILLED that were killed before they could say so.
+
+    One that goes on beside this one is taken for killed too, until it says FINISHED.
+    """
+    experiment = (provenance.EXPERIMENT, provenance.BASELINE)
+    made_of = {name: value for name, value in identity.items() if name not in experiment}
+    running = f"attributes.status = 'RUNNING' and tags.`{provenance.CODE}` = '{identity[provenance.CODE]}'"
+    for run in store.client.search_runs([store.experiment_id], running):
+        if made_of.items() <= run.data.tags.items() and params == run.data.params:
+            Run(store, run.info.run_id).finish("KILLED")
 
 
 def _find_or_create_run(checkout: Path, params: Params) -> tuple[Run, set[str]]:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+Loader = DataLoader[tuple[Tensor, Tensor]]
+
 
 class EpochOrder(Sampler[list[int]]):
     """Batches of positions, in an order that depends on seed and epoch alone.
@@ -62,11 +64,10 @@ class PackedImages(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(self.images[self.rows[positions]]), self.labels[positions]
 
 
-def make_loader(
-    images: PackedImages, order: Sampler[list[int]] | list[list[int]]
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def make_loader(images: PackedImages, order: Sampler[list[int]] | list[list[int]]) -> Loader:
     """Loader whose every item is a batch: images uint8 (B, S, S), labels int64 (B,)."""
-    return DataLoader(images, sampler=order, batch_size=None, num_workers=0)
+    # Each pass draws a seed for workers; from PyTorch's own generator it would change what dropout draws.
+    return DataLoader(images, sampler=order, batch_size=None, num_workers=0, generator=Generator())
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:

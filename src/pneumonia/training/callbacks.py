@@ -34,6 +34,15 @@ class BestWeights(Callback):
             state = classifier.network.state_dict()
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted training keeps."""
+        return {"epoch": self.epoch, "best": self.best, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.epoch, self.best = state_dict["epoch"], state_dict["best"]
+        self.weights = state_dict["weights"]
+
 
 class HistoryKeeper(Callback):
     """Keeps the metrics of every epoch, and tells them to somebody who wants to know at once."""
@@ -49,6 +58,17 @@ class HistoryKeeper(Callback):
         if self.on_epoch is not None:
             self.on_epoch(trainer.current_epoch, metrics)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted training keeps."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it, and tell what was told to nobody who is still there."""
+        self.history = state_dict["history"]
+        if self.on_epoch is not None:
+            for epoch in self.history:
+                self.on_epoch(int(epoch["epoch"]), {k: v for k, v in epoch.items() if k != "epoch"})
+
 
 class ProgressBar(Callback):
     """One bar over the whole training, so that the time left is that of the whole training."""
@@ -56,8 +76,11 @@ class ProgressBar(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
         total = int(trainer.estimated_stepping_batches)
-        self.bar = tqdm(total=total, desc="train", unit="batch", mininterval=1, dynamic_ncols=True)
-        self.bar.set_postfix_str(f"epoch 1/{trainer.max_epochs}")
+        done = trainer.global_step
+        self.bar = tqdm(
+            total=total, initial=done, desc="train", unit="batch", mininterval=1, dynamic_ncols=True
+        )
+        self.bar.set_postfix_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,8 +97,14 @@ class ProgressBar(Callback):
         self.bar.set_postfix_str(", ".join(shown), refresh=False)
         self.bar.update()
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Close the bar, after a failure too."""
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar, so that what is said of the failure has a line of its own."""
         if hasattr(self, "bar"):
             self.bar.close()
 

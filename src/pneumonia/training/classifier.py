@@ -22,6 +22,10 @@ from pneumonia.training.optimisation import (
 )
 
 
+class DivergedError(UserError):
+    """The loss is not finite any more."""
+
+
 class Classifier(L.LightningModule):
     """A network, its objective and its optimiser."""
 
@@ -52,17 +56,17 @@ class Classifier(L.LightningModule):
         }
 
     def on_train_epoch_start(self) -> None:
-        """Freeze or thaw the backbone, and start the epoch's own stream of random numbers."""
+        """Freeze or thaw the backbone, and start the epoch's own streams of random numbers."""
         self.generator = epoch_generator(self.params.seed, self.current_epoch, purpose=1)
+        # What the network draws itself, for dropout, comes from PyTorch's own generators.
+        torch.manual_seed(epoch_generator(self.params.seed, self.current_epoch, purpose=2).initial_seed())
         self.seen = _Seen()
         frozen = self.params.finetune == "head" or (
             self.params.finetune == "head_then_all" and self.current_epoch < self.params.head_epochs
         )
-        self.network.requires_grad_(not frozen)
-        if frozen:
-            # A frozen backbone in training mode would still move its batch-norm statistics.
-            self.network.eval()
-            head_of(self.network).train().requires_grad_(True)
+        # A frozen backbone in training mode would still move its batch-norm statistics.
+        self.network.train(not frozen).requires_grad_(not frozen)
+        head_of(self.network).train().requires_grad_(True)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Loss of one augmented batch: images uint8 (B, S, S), labels (B,)."""
@@ -71,12 +75,7 @@ class Classifier(L.LightningModule):
         greys = self.augmenter(images, self.generator)
         outputs = self.network(normalise(greys, self.mean, self.std))
         loss: Tensor = self.objective(outputs, labels)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"Training diverged: the loss became {loss.item()} in epoch {self.current_epoch}, batch "
-                f"{batch_index}, at a learning rate of {self.rate:.3g}. Lower lr in params.yaml, or set "
-                "gradient_clip."
-            )
+        self._require_finite(loss, "loss", batch_index)
         self.seen.add(outputs, labels, loss)
         return loss
 
@@ -89,7 +88,17 @@ class Classifier(L.LightningModule):
         """Add one batch, not augmented, to the epoch's validation metrics."""
         images, labels = batch
         outputs = self.network(normalise(images, self.mean, self.std))
-        self.seen.add(outputs, labels, self.objective(outputs, labels))
+        loss = self.objective(outputs, labels)
+        self._require_finite(loss, "validation loss", batch_index)
+        self.seen.add(outputs, labels, loss)
+
+    def _require_finite(self, loss: Tensor, name: str, batch_index: int) -> None:
+        if not torch.isfinite(loss):
+            raise DivergedError(
+                f"Training diverged: the {name} became {loss.item()} in epoch {self.current_epoch}, batch "
+                f"{batch_index}, at a learning rate of {self.rate:.3g}. Lower lr in params.yaml, or set "
+                "gradient_clip."
+            )
 
     def on_validation_epoch_end(self) -> None:
         """Compute the epoch's metrics; `epoch_metrics` holds them until the next epoch."""

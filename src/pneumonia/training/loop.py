@@ -1,11 +1,12 @@
 """Training, from packed images to the weights of the best epoch."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -17,11 +18,14 @@ from pneumonia.errors import UserError
 from pneumonia.network.build import build, build_pretrained
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, Precision, choose_compute
+from pneumonia.network.weights import save_weights
 from pneumonia.params import Training
-from pneumonia.training.batches import EpochOrder, PackedImages, in_order, make_loader
+from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader
 from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
-from pneumonia.training.classifier import Classifier, monitor_mode
+from pneumonia.training.classifier import Classifier, DivergedError, monitor_mode
 from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.resume import StateKeeper, States, training_key
+from pneumonia.training.state_file import StateFiles
 
 # One grey channel stands for three equal ones: the means of ImageNet's (0.485, 0.456, 0.406) and
 # (0.229, 0.224, 0.225), pytorch.org/vision/stable/models.html.
@@ -59,6 +63,8 @@ class Trained:
     history: History
     best_epoch: int
     compute: Compute
+    states: States
+    """Kept until the outputs are written: `remove` them then."""
 
 
 def train(
@@ -69,11 +75,14 @@ def train(
 ) -> Trained:
     """Train the network of params.yaml and keep the epoch that is best on validation.
 
+    A training that was interrupted goes on after its last finished epoch.
+
     Args:
         params: the top-level keys of params.yaml.
         data: images, rows, labels, mean and standard deviation.
-        root: what a relative path of `pretrained` counts from.
-        on_epoch: called with the epoch's number and its metrics.
+        root: of the repository: what a relative path of `pretrained` counts from, and where the state of an
+            unfinished training is kept.
+        on_epoch: called with the epoch's number and its metrics, for the epochs before an interruption too.
 
     Raises:
         UserError: a parameter that this machine or these data cannot serve; a loss that is not finite.
@@ -86,26 +95,41 @@ def train(
     classifier = Classifier(
         params, network, Objective(params, data.train_labels), description.mean, description.std
     )
+    states = States(root, training_key(params, _arrays(data), network, compute))
+    found = states.newest()
+    if found is not None:
+        print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
     best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch)
-    trainer = _make_trainer(params, compute, [best, keeper])
-    trainer.fit(
-        classifier,
-        make_loader(
-            PackedImages(data.images, data.train_rows, data.train_labels),
-            EpochOrder(
-                data.train_labels,
-                params.batch_size,
-                params.seed,
-                oversample=params.balance == "oversampling",
-            ),
-        ),
+    trainer = _make_trainer(params, compute, [best, keeper, StateKeeper(states)])
+    loaders = _make_loaders(params, data)
+    try:
+        trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
+    except DivergedError as error:
+        if best.weights:
+            network.load_state_dict(best.weights)
+            save_weights(states.diverged, network, description)
+            kept = f"The best weights until then, of epoch {best.epoch}, are in {states.diverged}."
+            raise DivergedError(f"{error} {kept}") from None
+        raise
+    network.cpu().load_state_dict(best.weights)
+    return Trained(network.eval(), description, keeper.history, best.epoch, compute, states)
+
+
+def _make_loaders(params: Training, data: TrainingData) -> tuple[Loader, Loader]:
+    oversample = params.balance == "oversampling"
+    order = EpochOrder(data.train_labels, params.batch_size, params.seed, oversample=oversample)
+    return (
+        make_loader(PackedImages(data.images, data.train_rows, data.train_labels), order),
         make_loader(
             PackedImages(data.images, data.val_rows, data.val_labels),
             in_order(len(data.val_rows), params.batch_size),
         ),
     )
-    network.cpu().load_state_dict(best.weights)
-    return Trained(network.eval(), description, keeper.history, best.epoch, compute)
+
+
+def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
+    names = (field.name for field in fields(data))
+    return {name: np.asarray(getattr(data, name)) for name in names}
 
 
 def _describe(params: Training, data: TrainingData) -> NetworkDescription:
@@ -141,6 +165,7 @@ def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback])
         gradient_clip_val=params.gradient_clip or None,
         deterministic=True,
         callbacks=[*callbacks, ProgressBar()],
+        plugins=[StateFiles()],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
