@@ -1,7 +1,7 @@
 """Whether a package of requirements.lock has a known vulnerability: pip-audit, in an environment of its own.
 
-`make audit`. It asks pypi.org; where that does not answer it says so in a sentence and exits with status 1, as
-it does where a package is vulnerable. Nothing of ours runs on pip-audit, so it is not in the lock.
+`make audit`. It asks pypi.org; where that does not answer it says so in a sentence and exits with status 1,
+as it does where a package is vulnerable. Nothing of ours runs on pip-audit, so it is not in the lock.
 """
 
 import json
