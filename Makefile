@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main
 
-.PHONY: repro test install check review lock clean
+.PHONY: repro test install check reproduced audit review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
@@ -24,6 +24,15 @@ check: $(INSTALLED)
 	ruff format --check .
 	mypy
 
+# Compares the metrics in the working tree with those of the commit.
+reproduced: $(INSTALLED)
+	@PYTHONPATH=src python -m tests.reproduced
+
+# Licences of what is installed, and known vulnerabilities of what is locked, for which it asks pypi.org.
+audit: $(INSTALLED)
+	@PYTHONPATH=src python -m tests.licences
+	@PYTHONPATH=src python -m tests.audit
+
 review: $(INSTALLED)
 	@dvc metrics diff --md $(BASE)
 	@dvc params diff --md $(BASE)
@@ -31,7 +40,7 @@ review: $(INSTALLED)
 install: $(INSTALLED)
 
 $(INSTALLED): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try `make PYTHON=python3.12 $(MAKECMDGOALS)`.")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "error: Python 3.11 to 3.14 is needed, this is " + sys.version.split()[0] + "; try `make PYTHON=python3.12 $(MAKECMDGOALS)`.")'
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --require-hashes -r requirements.lock
 	@touch $@

@@ -22,7 +22,9 @@ from stages.entry import run
 
 def evaluate(params: Params) -> None:
     """Write predictions, metrics, curves and the model card."""
-    compute = choose_compute(params.device, params.precision, params.threads)
+    compute = choose_compute(
+        params.device, params.precision, params.threads, deterministic=params.deterministic
+    )
     index = read_index(paths.INDEX)
     split = read_split(paths.SPLIT, index)
     rows = np.flatnonzero(split.isin(("val", "test")))

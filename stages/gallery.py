@@ -22,7 +22,7 @@ from stages.entry import run
 
 def gallery(params: Params) -> None:
     """Write the sheets of failures and the report."""
-    compute = choose_compute(params.device, "fp32", params.threads)
+    compute = choose_compute(params.device, "fp32", params.threads, deterministic=params.deterministic)
     module, description = load_weights(paths.WEIGHTS)
     card, data, training, metrics = (
         json.loads(path.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pneumonia import paths
 from pneumonia.classes import CLASSES
+from pneumonia.network.device import deterministic_or_a_sentence
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Params
 from pneumonia.split_table import read_split
@@ -23,7 +24,8 @@ def train(params: Params) -> None:
     """Write the best weights, the history of the epochs and the metrics of the best one."""
     data = read_training_data()
     with track_training(Path.cwd(), params) as log:
-        trained = fit(params.training, data, repository_root(), on_epoch=log.log_epoch)
+        with deterministic_or_a_sentence(params.arch):
+            trained = fit(params.training, data, repository_root(), on_epoch=log.log_epoch)
         save_weights(paths.WEIGHTS, trained.module, trained.description)
         write_table(paths.HISTORY, pd.DataFrame(trained.history))
         write_metrics(paths.TRAIN_METRICS, summarise(trained))

@@ -160,6 +160,7 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "gpu"]
     threads: Annotated[int, Field(ge=1, le=1024)]
+    deterministic: bool
 
     @model_validator(mode="after")
     def _keys_agree(self) -> "Training":

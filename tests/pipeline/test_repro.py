@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import Repository
 
 pytestmark = pytest.mark.pipeline
@@ -53,11 +54,38 @@ def test_a_changed_parameter_runs_what_depends_on_it_and_no_more(
     assert stages_run(repository.dvc("repro")) == expected
 
 
-def test_the_same_parameters_give_the_same_bytes(repository: Repository) -> None:
-    before = (repository.root / "dvc.lock").read_bytes()
-    repository.dvc("repro", "--force", "--no-run-cache")
-    assert (repository.root / "dvc.lock").read_bytes() == before
-    assert repository.run("git", "status", "--porcelain") == ""
+def test_a_fresh_clone_elsewhere_gives_the_same_bytes(rebuilt: Repository, tmp_path: Path) -> None:
+    """Another folder, another environment, and none of the first repository's cache."""
+    clone = Repository(tmp_path / "clone")
+    rebuilt.run("git", "clone", "--quiet", str(rebuilt.root), str(clone.root))
+    output = clone.dvc(
+        "repro",
+        PYTHONHASHSEED="7",  # order of sets
+        OMP_NUM_THREADS="3",  # threads that `threads` does not set
+        LOKY_MAX_CPU_COUNT="1",  # decoding processes, as many as the cores elsewhere
+        TZ="Pacific/Chatham",
+        LC_ALL="C",  # with the two below: files are ASCII to those who do not say otherwise
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+    )
+    assert stages_run(output) == STAGES
+    outputs = sorted(outputs_of(rebuilt))
+    assert outputs == sorted(outputs_of(clone))
+    assert len(outputs) > 20
+    different = [
+        name for name in outputs if (rebuilt.root / name).read_bytes() != (clone.root / name).read_bytes()
+    ]
+    assert different == []
+    # dvc.lock, too: what is committed is what a clone gets.
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def outputs_of(repository: Repository) -> list[str]:
+    """The files below everything that dvc.lock names as an output of a stage."""
+    lock = yaml.safe_load((repository.root / "dvc.lock").read_text("utf-8"))
+    tops = [repository.root / out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
+    files = [file for top in tops for file in (top.rglob("*") if top.is_dir() else [top]) if file.is_file()]
+    return [file.relative_to(repository.root).as_posix() for file in files]
 
 
 def test_patients_stay_in_one_split_and_counts_agree(rebuilt: Repository) -> None:

@@ -1,5 +1,7 @@
 """Building, keeping and applying a network."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from safetensors.torch import save_file
 from pneumonia.errors import UserError
 from pneumonia.network.build import build, build_pretrained
 from pneumonia.network.description import NetworkDescription
-from pneumonia.network.device import choose_compute
+from pneumonia.network.device import choose_compute, deterministic_or_a_sentence
 from pneumonia.network.predict import normalise, pneumonia_logit, predict
 from pneumonia.network.weights import load_weights, save_weights
 
@@ -110,7 +112,7 @@ def test_two_outputs_and_one_logit_agree() -> None:
 
 
 def test_predict_takes_the_rows_asked_for_in_their_order() -> None:
-    compute = choose_compute("cpu", "fp32", 1)
+    compute = choose_compute("cpu", "fp32", 1, deterministic=True)
     module = build("test_resnet", 2, 32).eval()
     images = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8)
     whole = predict(module, DESCRIPTION, images, np.arange(7), compute, batch_size=3)
@@ -121,9 +123,53 @@ def test_predict_takes_the_rows_asked_for_in_their_order() -> None:
     assert predict(module, DESCRIPTION, images, np.array([], int), compute).shape == (0,)
 
 
+@pytest.fixture
+def settings() -> Iterator[None]:
+    """Puts back what `choose_compute` sets for the whole process."""
+    yield
+    choose_compute("cpu", "fp32", 1, deterministic=True)
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_parameter_alone_chooses_the_algorithms(
+    monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    # What a shell or a run before may have left.
+    torch.use_deterministic_algorithms(not deterministic)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    choose_compute("cpu", "fp32", 1, deterministic=deterministic)
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert torch.backends.cudnn.benchmark != deterministic
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (":4096:8" if deterministic else ":0:0")
+
+
+def test_the_workspace_is_fixed_before_anybody_asks_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    found: list[str | None] = []
+
+    def is_available() -> bool:
+        found.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    choose_compute("auto", "fp32", 1, deterministic=True)
+    assert set(found) == {":4096:8"}
+
+
+def test_an_operation_without_a_deterministic_algorithm_is_a_sentence() -> None:
+    choose_compute("cpu", "fp32", 1, deterministic=True)
+    message = "odd_net uses put_, .*deterministic: false"
+    with pytest.raises(UserError, match=message), deterministic_or_a_sentence("odd_net"):
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+    with pytest.raises(RuntimeError, match="elsewhere"), deterministic_or_a_sentence("odd_net"):
+        raise RuntimeError("elsewhere")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_a_gpu_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(UserError, match="device is gpu"):
-        choose_compute("gpu", "auto", 1)
+        choose_compute("gpu", "auto", 1, deterministic=True)
     with pytest.raises(UserError, match="fp16 needs a GPU"):
-        choose_compute("auto", "fp16", 1)
+        choose_compute("auto", "fp16", 1, deterministic=True)

@@ -1,6 +1,8 @@
 """Where the network runs and in which precision."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +19,10 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 
+CUBLAS_WORKSPACE = ":4096:8"
+"""Of fixed size, with which cuBLAS gives the same each time: docs.nvidia.com/cuda/cublas, reproducibility."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compute:
     """A device and the precision of the forward pass on it."""
@@ -31,28 +37,55 @@ class Compute:
         )
 
 
-def choose_compute(device: str, precision: Precision | Literal["auto"], threads: int) -> Compute:
-    """Settle `auto`, and fix the number of CPU threads and the deterministic algorithms of this process.
+def choose_compute(
+    device: str, precision: Precision | Literal["auto"], threads: int, *, deterministic: bool
+) -> Compute:
+    """Settle `auto`, and fix the number of CPU threads and the choice of algorithms of this process.
+
+    Called before anything is computed.
 
     Args:
         device: auto | cpu | gpu.
         precision: auto | fp32 | bf16 | fp16. auto is bf16 on a GPU that has it, else fp16; bf16 on a CPU
             with instructions for it, where it halves the time of a step; else fp32.
         threads: of the CPU. The order of summation, and so the last digits, depend on it.
+        deterministic: whether only algorithms are used that give the same bytes each time. Without, a GPU
+            may sum in any order, and cuDNN takes the convolution that was fastest in a trial.
 
     Raises:
         UserError: a GPU is asked for and there is none; fp16 on a CPU.
     """
-    # cuBLAS is deterministic with a workspace of fixed size only, set before its first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        # cuBLAS reads it at its first use; with any other value its sums may differ from run to run.
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
     if device == "gpu" and not torch.cuda.is_available():
         raise UserError("params.yaml: device is gpu, but PyTorch sees none here; set device: auto or cpu.")
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if precision == "fp16" and not on_gpu:
         raise UserError("params.yaml: precision fp16 needs a GPU; set precision: auto, bf16 or fp32.")
     return Compute(torch.device("cuda" if on_gpu else "cpu"), _settle(precision, on_gpu))
+
+
+@contextmanager
+def deterministic_or_a_sentence(arch: str) -> Iterator[None]:
+    """Say what to do where PyTorch has no deterministic algorithm for a part of the architecture.
+
+    Raises:
+        UserError: in place of PyTorch's RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+        if not found:
+            raise
+        raise UserError(
+            f"{arch} uses {operation}, for which PyTorch has no deterministic algorithm here; set "
+            "deterministic: false in params.yaml, or another arch."
+        ) from error
 
 
 def _settle(precision: Precision | Literal["auto"], on_gpu: bool) -> Precision:

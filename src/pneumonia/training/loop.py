@@ -88,7 +88,9 @@ def train(
         UserError: a parameter that this machine or these data cannot serve; a loss that is not finite.
     """
     _require_both_classes(data)
-    compute = choose_compute(params.device, params.precision, params.threads)
+    compute = choose_compute(
+        params.device, params.precision, params.threads, deterministic=params.deterministic
+    )
     L.seed_everything(params.seed, verbose=False)
     description = _describe(params, data)
     network = _build(params, description, root)
@@ -163,7 +165,8 @@ def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback])
         precision=TRAINER_PRECISION[compute.precision],
         max_epochs=params.epochs,
         gradient_clip_val=params.gradient_clip or None,
-        deterministic=True,
+        deterministic=params.deterministic,
+        benchmark=not params.deterministic,
         callbacks=[*callbacks, ProgressBar()],
         plugins=[StateFiles()],
         logger=False,
