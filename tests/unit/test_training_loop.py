@@ -135,9 +135,7 @@ def test_the_best_weights_until_then_are_kept_and_the_sentence_says_where(
     module, _ = load_weights(path)
     best = max(expected.history[:2], key=lambda epoch: epoch["val_auroc"])
     assert f"of epoch {best['epoch']}" in str(caught.value)
-    probability = predict(
-        module, expected.description, data.images, data.val_rows, choose_compute("cpu", "fp32", 1)
-    )
+    probability = predict(module, expected.description, data.images, data.val_rows, expected.compute)
     accuracy = ((probability >= 0.5) == data.val_labels).mean()
     assert accuracy == pytest.approx(best["val_accuracy"])
 
