@@ -1,7 +1,9 @@
 """`dvc repro`, for real: everything is rebuilt, nothing twice, nothing that did not change."""
 
 import json
+import re
 import sqlite3
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,15 @@ def outputs_of(repository: Repository) -> list[str]:
     tops = [repository.root / out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
     files = [file for top in tops for file in (top.rglob("*") if top.is_dir() else [top]) if file.is_file()]
     return [file.relative_to(repository.root).as_posix() for file in files]
+
+
+def test_nothing_that_is_kept_is_a_pickle(rebuilt: Repository) -> None:
+    """Pickles begin with 0x80 and their protocol; PyTorch's own files are zip archives of pickles."""
+    artifacts = [file for file in (rebuilt.root / "mlartifacts").rglob("*") if file.is_file()]
+    assert any(file.suffix == ".safetensors" for file in artifacts)
+    for file in [*artifacts, *(rebuilt.root / name for name in outputs_of(rebuilt))]:
+        assert not re.match(rb"\x80[\0-\x09]", file.read_bytes()[:2]), file
+        assert not zipfile.is_zipfile(file) or file.name == "images.zip", file
 
 
 def test_patients_stay_in_one_split_and_counts_agree(rebuilt: Repository) -> None:

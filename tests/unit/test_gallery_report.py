@@ -146,6 +146,39 @@ def test_names_from_the_data_stay_text(tmp_path: Path, page: Page) -> None:
     assert hostile.text.count(HOSTILE) == 3 + 3 + 5 + 2  # files, groups of cases, tables and facts, arch
 
 
+def test_every_text_that_a_user_can_choose_stays_text(tmp_path: Path) -> None:
+    text = (
+        "\"><script>alert(1)</script>' onerror=alert(1) x='</title></style></svg><!--<b>--> &lt;i&gt;&#60; "
+        "{{ 7 * 7 }}{% raw %} <a href=javascript:alert(1)>"
+    )
+    plain, hostile = (report(tmp_path, **chosen(words)) for words in ("plain words", text))
+    # A path may be broken after each slash; else the same elements have the same attributes.
+    kept, found = (
+        [(tag, *attributes) for tag, attributes in page.elements if tag != "wbr"] for page in (plain, hostile)
+    )
+    assert found == kept
+    assert hostile.text.count(text) == plain.text.count("plain words") > 12
+
+
+def chosen(text: str) -> dict[str, Any]:
+    """A text wherever one comes from the images, the tables beside them or params.yaml."""
+    inputs = report_inputs()
+    data, metrics, training = (copy.deepcopy(inputs[name]) for name in ("data", "metrics", "training"))
+    for groups in (data["groups"]["test"], metrics["groups"]["test"]):
+        groups[text] = groups.pop("viral")
+    data["rejected"][text] = data["rejected"].pop("too_large")
+    data["archive_sha256"] = text
+    source = PARAMS.source.model_copy(update=dict.fromkeys(("name", "path", "labels", "patients"), text))
+    return {
+        "data": data,
+        "metrics": metrics,
+        "training": training | {"precision": text, "device": text},
+        "model_card": inputs["model_card"] | {"arch": text},
+        "params": PARAMS.model_copy(update={"arch": text, "pretrained": text, "source": source}),
+        "galleries": galleries(case(file=text, group=text)),
+    }
+
+
 def test_the_figures_of_the_run_are_in_the_page(page: Page) -> None:
     inputs = report_inputs()
     text = page.sentences

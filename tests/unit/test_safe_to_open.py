@@ -1,8 +1,10 @@
 """Nothing in the code makes objects, or runs code, out of what it reads."""
 
 import ast
+import re
 from pathlib import Path
 
+import mlflow.cli
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +130,13 @@ def test_nothing_unpickles_or_runs_what_it_reads() -> None:
 )
 def test_the_search_finds_what_it_is_for(code: str, names: set[str]) -> None:
     assert unsafe(code) == names
+
+
+@pytest.mark.parametrize("document", ["README.md", "src/pneumonia/summary.py"])
+def test_the_documented_server_listens_to_this_machine_alone(document: str) -> None:
+    commands = re.findall(r"mlflow (?:ui|server)[^\n,\"`]*", (ROOT / document).read_text(encoding="utf-8"))
+    assert commands
+    for command in commands:
+        _, name, *options = command.split()
+        parsed = mlflow.cli.cli.get_command(None, name).make_context(name, options)
+        assert parsed.params["host"] == "127.0.0.1"

@@ -95,6 +95,11 @@ def test_it_holds_no_pickle_and_no_path_of_this_machine(saved: tuple[Path, np.nd
         "serving_input_example.json",
     ]
     assert all(file.endswith(".py") for file in files if file.startswith("code/"))
+    for file in files:
+        if not file.endswith(".safetensors"):
+            (folder / file).read_text(
+                encoding="utf-8"
+            )  # a pickle begins with a byte that no text begins with
     description = (folder / "MLmodel").read_text(encoding="utf-8")
     assert str(folder.parent) not in description
     assert str(model.PACKAGE) not in description
