@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from pneumonia.atomic import whole_file
 from pneumonia.errors import UserError
-from pneumonia.sources.atomic import whole_file
 
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER_BYTES = 256 * 2**20
