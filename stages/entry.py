@@ -1,17 +1,20 @@
 """How every stage starts and how it ends when something is wrong."""
 
-import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from pneumonia.atomic import disk_errors_in_words, in_words
 from pneumonia.errors import UserError
 from pneumonia.params import Params, load_params
 
-# What the person at the keyboard can put right: no traceback for these.
-ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+LOCKS = Path(".cache")
 
 
 def run(stage: Callable[[Params], None]) -> None:
@@ -19,15 +22,38 @@ def run(stage: Callable[[Params], None]) -> None:
     # As an exception, an end from outside lets half-written files be removed and workers be stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        stage(load_params())
+        params = load_params()
+        with _alone(stage.__name__):
+            stage(params)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        if error.errno not in ENVIRONMENT_ERRORS:
+        # Where the error does not say it: temporary files of libraries are the likeliest.
+        sentence = in_words(error, Path(error.filename or f"{tempfile.gettempdir()}/temporary files"))
+        if sentence is None:
             raise
-        sys.exit(f"error: {error.strerror}: {error.filename or Path.cwd()}")
+        sys.exit(f"error: {sentence}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def _alone(stage: str) -> Iterator[None]:
+    """Refuse to run a stage that is running in this checkout: both would write the same unfinished files.
+
+    Two `dvc repro` do not get here, DVC sees to that; one and a stage that is run by hand would.
+    """
+    path = LOCKS / f"{stage}.lock"
+    with disk_errors_in_words(path):
+        LOCKS.mkdir(exist_ok=True)
+        try:
+            lock = FileLock(path).acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"The stage {stage} is already running in {Path.cwd()}; wait for its end and run again."
+            ) from None
+    with lock:
+        yield
 
 
 def repository_root() -> Path:

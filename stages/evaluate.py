@@ -16,7 +16,7 @@ from pneumonia.params import Params
 from pneumonia.split_table import read_split
 from pneumonia.store import open_images, read_index
 from pneumonia.tracking.record import record_evaluation
-from pneumonia.writing import write_metrics, write_table
+from pneumonia.writing import write_metrics, write_table, write_text
 from stages.entry import run
 
 
@@ -41,8 +41,7 @@ def evaluate(params: Params) -> None:
     write_metrics(paths.EVALUATE_METRICS, compute_metrics(predictions, threshold, params.evaluate))
     for name, curve in curves(predictions, params.evaluate.calibration_bins).items():
         write_table(paths.CURVES / f"{name}.csv", curve)
-    card = description.card(threshold, params.evaluate.threshold_rule)
-    paths.MODEL_CARD.write_text(card, encoding="utf-8", newline="\n")
+    write_text(paths.MODEL_CARD, description.card(threshold, params.evaluate.threshold_rule))
     record_evaluation(Path.cwd(), params)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pneumonia.atomic import whole_file
 from pneumonia.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -14,9 +15,9 @@ EXCLUDED = "excluded"
 
 def write_split(path: Path, index: pd.DataFrame, split: pd.Series) -> None:
     """Write the columns file,split in the order of the index."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame({"file": index["file"].to_numpy(), "split": split.to_numpy()})
-    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    with whole_file(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def read_split(path: Path, index: pd.DataFrame) -> pd.Series:

@@ -1,4 +1,7 @@
-"""The small result files that git keeps: rounded, in a fixed order, the same bytes for the same values."""
+"""The small result files: rounded, in a fixed order, the same bytes for the same values.
+
+Each appears whole or not at all, as `pneumonia.atomic` sees to.
+"""
 
 import json
 import math
@@ -8,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from pneumonia.atomic import whole_file
 
 DIGITS = 6
 """Of every number written, and of the probabilities from which metrics are computed."""
@@ -22,6 +27,16 @@ def short(value: float) -> float:
     return rounded + 0.0  # -0.0 becomes 0.0
 
 
+def write_text(path: Path, text: str) -> None:
+    r"""Write a text file: UTF-8, lines end with "\n" on every platform; missing folders are made.
+
+    Raises:
+        UserError: the disk is full, or there is no permission to write.
+    """
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
 def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     r"""Write a metrics file for `dvc metrics`: JSON, UTF-8, keys sorted, numbers `short`, "\n" at the end.
 
@@ -32,10 +47,10 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a leaf is NaN, infinite, null or of another kind; `dvc metrics diff` compares none of
             these. A metric that is not defined is left out.
+        UserError: the disk is full, or there is no permission to write.
     """
     text = json.dumps(_plain(metrics, ""), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_text(path, text + "\n")
 
 
 def _plain(value: Any, key: str) -> Any:
@@ -55,6 +70,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
     Raises:
         ValueError: a cell is empty, NaN or infinite; plots cannot show these.
+        UserError: the disk is full, or there is no permission to write.
     """
     rounded = table.copy()
     for name in table.columns[table.dtypes.map(pd.api.types.is_float_dtype)]:
@@ -64,5 +80,5 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         rounded[name] = column.map(short)
     if rounded.isna().to_numpy().any():
         raise ValueError(f"the table for {path.name} has empty cells")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rounded.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    with whole_file(path) as part:
+        rounded.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")

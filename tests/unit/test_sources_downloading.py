@@ -1,8 +1,10 @@
 import errno
 import hashlib
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -89,6 +91,13 @@ def answer(
 
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
     handler.close_connection = True
+
+
+def redirect(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", "/elsewhere")
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
 
 
 @pytest.fixture
@@ -334,6 +343,59 @@ def test_another_length_than_published_is_refused_at_once(server: Server, case: 
     assert case.parts == []
 
 
+def test_a_shortened_file_is_refused(server: Server, case: Case) -> None:
+    short = CONTENT[:HALF]
+    server.script = [answer(short)]
+    with pytest.raises(UserError, match="offers 1,048,576 bytes and 2,097,152 were published"):
+        case.run(server.url)
+    with pytest.raises(UserError, match=f"SHA-256 is {hashlib.sha256(short).hexdigest()} and {SHA256}"):
+        case.run(server.url, size=None)
+    assert case.parts == []
+    assert not case.target.exists()
+    server.script = [answer()]
+    case.run(server.url)
+    assert_whole(case)
+
+
+def test_a_server_that_answers_a_range_from_the_start_is_not_spliced(server: Server, case: Case) -> None:
+    def from_the_start(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.send_header("Content-Range", f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}")
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+
+    server.script = [answer(cut=HALF), from_the_start, answer()]
+    case.run(server.url, sha256=None)
+    assert_whole(case)
+
+
+def chunked(content: bytes, *, ended: bool) -> Behaviour:
+    """A server that sends chunks without saying how many bytes will come, and maybe the end of them."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("ETag", ETAG)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+        handler.wfile.write(b"0\r\n\r\n" if ended else b"")
+        handler.close_connection = True
+
+    return behave
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_chunks_that_break_off_are_noticed(server: Server, case: Case, size: int | None) -> None:
+    server.script = [chunked(CONTENT[:HALF], ended=False), answer()]
+    case.run(server.url, size, sha256=None)
+    assert_whole(case)
+    server.script = [chunked(CONTENT, ended=True)]
+    case.run(server.url, size, sha256=None)
+    assert_whole(case)
+
+
 def test_more_bytes_than_published_do_not_fill_the_disk(
     server: Server, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,13 +433,24 @@ def test_a_server_that_stays_busy_is_named(server: Server, case: Case) -> None:
     assert case.waits == [1, 2, 4]
 
 
-def test_a_redirect_keeps_the_range(server: Server, case: Case) -> None:
-    def redirect(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(302)
-        handler.send_header("Location", "/elsewhere")
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
+@pytest.mark.parametrize("have", [0, HALF])
+def test_a_redirect_to_a_web_page_is_noticed_and_destroys_nothing(
+    server: Server, case: Case, have: int
+) -> None:
+    server.script = [answer(cut=have) if have else hang_up, hang_up]
+    with pytest.raises(UserError):
+        case.run(server.url)
+    before = case.parts
+    server.script = [redirect, answer(b"<p>Please log in</p>", kind="text/html", ranges=False)]
+    with pytest.raises(UserError, match=r"127\.0\.0\.1 sent a web page instead of the file"):
+        case.run(server.url)
+    assert case.parts == before
+    server.script = [answer()]
+    case.run(server.url)
+    assert_whole(case)
 
+
+def test_a_redirect_keeps_the_range(server: Server, case: Case) -> None:
     server.script = [redirect, answer(cut=HALF), redirect, answer()]
     case.run(server.url)
     assert_whole(case)
@@ -417,22 +490,68 @@ def test_a_stalled_server_is_given_up(server: Server, case: Case, monkeypatch: p
         case.run(server.url)
 
 
-def test_a_full_disk_is_one_sentence_and_the_next_run_continues(
+def test_a_stall_midway_is_continued_from_there(
     server: Server, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(self: object, chunks: Iterator[bytes], expected: int | None) -> None:
-        self.path.write_bytes(next(chunks))  # type: ignore[attr-defined]
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        answer(cut=HALF)(handler)
+        server.closing.wait(10)
 
-    server.script = [answer()]
-    with monkeypatch.context() as patch:
-        patch.setattr(downloading._PartialFile, "_append", fill)
-        with pytest.raises(UserError, match=r"no space left in .*downloads"):
-            case.run(server.url)
-    assert not case.target.exists()
+    monkeypatch.setattr(downloading, "TIMEOUT", (1, 0.5))
+    server.script = [stall, answer()]
     case.run(server.url)
     assert_whole(case)
-    assert server.requests[1]["Range"] == f"bytes={downloading.CHUNK}-"
+    assert "Range" in server.requests[1]
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes; the system sees to that."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 1, HALF, len(CONTENT) - 1])
+def test_a_full_disk_is_one_sentence_and_the_next_run_continues(
+    server: Server, case: Case, room: int
+) -> None:
+    server.script = [answer()]
+    with room_for(room), pytest.raises(UserError) as caught:
+        case.run(server.url)
+    assert str(caught.value) == (
+        f"There is no space left in {case.partial_folder} for archive.zip; free some and run again."
+    )
+    assert not case.target.exists()
+    assert case.parts in ([], [CONTENT[:room]])
+    case.run(server.url)
+    assert_whole(case)
+    assert server.requests[1].get("Range") == (f"bytes={room}-" if room > len(ETAG) else None)
+
+
+def test_a_full_disk_of_the_target_is_one_sentence_and_nothing_is_fetched_again(
+    server: Server, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def cross_device(source: Path, target: Path) -> Path:
+        if source.parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", cross_device)
+    case.target.parent.mkdir(parents=True)
+    case.target.with_name("images.zip.part").symlink_to("/dev/full")
+    server.script = [answer()]
+    with pytest.raises(UserError, match=r"no space left in .*raw for images\.zip"):
+        case.run(server.url)
+    assert list(case.target.parent.iterdir()) == []
+    case.run(server.url)
+    assert_whole(case)
+    assert len(server.requests) == 1
 
 
 def test_a_target_on_another_disk(server: Server, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

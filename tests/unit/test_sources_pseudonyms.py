@@ -44,6 +44,13 @@ def test_the_key_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:
     assert read_or_make_key(tmp_path / "other") != key
 
 
+def test_a_full_disk_leaves_no_half_a_key(tmp_path: Path) -> None:
+    (tmp_path / "pseudonym.key.part").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="no space left"):
+        read_or_make_key(tmp_path)
+    assert len(read_or_make_key(tmp_path)) == 32
+
+
 @pytest.mark.parametrize("content", ["", "00", "secret"])
 def test_a_file_that_is_no_key_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "pseudonym.key").write_text(content)

@@ -1,6 +1,9 @@
 """How a stage ends: a sentence for what a person can mend, a traceback for an error of our own."""
 
 import errno
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def _in_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
 
@@ -41,10 +45,35 @@ def test_what_a_user_can_mend_is_a_sentence() -> None:
 
 def test_a_full_disk_and_a_missing_right_are_sentences() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "metrics/data.json")
-    assert raising(full) == "error: No space left on device: metrics/data.json"
-    assert str(raising(PermissionError(errno.EACCES, "Permission denied", "x"))).startswith(
-        "error: Permission"
+    assert raising(full) == "error: There is no space left in metrics for data.json; free some and run again."
+    assert raising(PermissionError(errno.EACCES, "Permission denied", "x")) == (
+        "error: x cannot be opened or written: Permission denied; change its permissions and run again."
     )
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_that_nobody_names_is_a_sentence_too(number: int) -> None:
+    sentence = str(raising(OSError(number, os.strerror(number))))
+    assert sentence.startswith(f"error: There is no space left in {tempfile.gettempdir()} for temporary")
+
+
+def test_a_stage_does_not_run_twice_at_once_and_runs_again_afterwards() -> None:
+    def train(params: Params) -> None:
+        with pytest.raises(SystemExit) as caught:
+            run(train)
+        refusals.append(str(caught.value.code))
+
+    refusals: list[str] = []
+    run(train)
+    run(train)
+    expected = f"error: The stage train is already running in {Path.cwd()}; wait for its end and run again."
+    assert refusals == [expected, expected]
+
+
+def test_two_stages_may_run_at_once() -> None:
+    seen: list[Params] = []
+    run(lambda _: run(seen.append))
+    assert len(seen) == 1
 
 
 def test_an_interruption_is_the_status_of_one() -> None:
@@ -65,4 +94,5 @@ def test_relative_paths_hang_on_the_repository_that_dvc_names(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert repository_root() == tmp_path.resolve()
     monkeypatch.delenv("DVC_ROOT")
+    monkeypatch.chdir(ROOT)
     assert repository_root() == ROOT

@@ -27,6 +27,7 @@ from pneumonia.gallery.figures import (
 from pneumonia.gallery.selection import TITLES
 from pneumonia.gallery.sheets import count_sentence, empty_sentence
 from pneumonia.params import Params
+from pneumonia.writing import write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 LARGEST = 448  # side of an embedded film in pixels: sharp at twice the density of the page
@@ -92,7 +93,8 @@ def write_report(  # noqa: PLR0913  one document of many sources
         model_card: models/model.json.
 
     Raises:
-        UserError: params.yaml names a colormap that matplotlib does not know.
+        UserError: params.yaml names a colormap that matplotlib does not know; the disk is full, or there is
+            no permission to write.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE.parent),
@@ -127,8 +129,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
         params=params,
         settings=list(_flat(params)),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8", newline="\n")
+    write_text(path, html)
 
 
 def warnings(

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pneumonia.atomic import whole_file
 from pneumonia.gallery.cases import Case, Gallery, colormap, overlay, with_boxes
 from pneumonia.gallery.selection import TITLES
 from pneumonia.params import Gallery as GalleryParams
@@ -37,6 +38,9 @@ def write_sheet(path: Path, gallery: Gallery, params: GalleryParams) -> None:
         path: the .png file to make.
         gallery: one kind of failure; at most MOST of its images fit.
         params: colormap and opacity, for the colour bar.
+
+    Raises:
+        UserError: the disk is full, or there is no permission to write.
     """
     # The user's own matplotlibrc must not change the bytes.
     with matplotlib.style.context("default"):
@@ -170,5 +174,6 @@ class _Sheet:
         # report has the films in full.
         coarse = np.clip(255 - LEVEL_STEP * np.rint((255 - rgb) / LEVEL_STEP), 0, 255).astype(np.uint8)
         options = [cv2.IMWRITE_PNG_COMPRESSION, 7, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", cv2.cvtColor(coarse, cv2.COLOR_RGB2BGR), options)[1].tobytes())
+        content = cv2.imencode(".png", cv2.cvtColor(coarse, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+        with whole_file(path) as part:
+            part.write_bytes(content)

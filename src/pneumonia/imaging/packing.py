@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pneumonia.atomic import whole_file
 from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
@@ -37,7 +38,6 @@ from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.square import box_in_square, to_square
 from pneumonia.params import Preprocess
 from pneumonia.sources.archive import Archive, DamagedMemberError, Member
-from pneumonia.sources.atomic import whole_file
 from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
 from pneumonia.sources.record import Record
 from pneumonia.store import INDEX_COLUMNS, write_images
@@ -116,7 +116,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     kept: Counter[str] = Counter()
     seen: set[str] = set()
 
-    def squares(table: "csv.DictWriter[str]") -> Iterator[NDArray[np.uint8]]:
+    def squares(table: "csv.DictWriter[str]") -> Generator[NDArray[np.uint8]]:
         with closing(_decoded(archive, records, preprocess, workers)) as results:
             for result in results:
                 if isinstance(result, Rejection):
@@ -139,7 +139,10 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
         with index_part.open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, INDEX_COLUMNS, lineterminator="\n")
             table.writeheader()
-            write_images(images_part, squares(table), preprocess.size)
+            # Closed here, also when the disk is full: at the end of the program it would wait for threads
+            # that have ended.
+            with closing(squares(table)) as images_of_rows:
+                write_images(images_part, images_of_rows, preprocess.size)
         _write_rejections(rejected, rejections)
         _require_enough(kept, rejections, preprocess.max_rejected, rejected)
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
+from pneumonia.atomic import whole_file
 from pneumonia.errors import UserError
 from pneumonia.network.build import build
 from pneumonia.network.description import NetworkDescription
@@ -16,10 +17,15 @@ METADATA_KEY = "network"
 
 
 def save_weights(path: Path, module: nn.Module, description: NetworkDescription) -> None:
-    """Write the weights as safetensors, with the description as JSON in the file's metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the weights as safetensors, with the description as JSON in the file's metadata.
+
+    Raises:
+        UserError: the disk is full, or there is no permission to write.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    save_file(tensors, path, metadata={METADATA_KEY: description.model_dump_json()})
+    content = save(tensors, metadata={METADATA_KEY: description.model_dump_json()})
+    with whole_file(path) as part:
+        part.write_bytes(content)
 
 
 def load_weights(path: Path) -> tuple[nn.Module, NetworkDescription]:

@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from pneumonia.atomic import whole_file
 from pneumonia.errors import UserError
-from pneumonia.sources.atomic import whole_file
 
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER_BYTES = 256 * 2**20

@@ -23,8 +23,8 @@ import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from pneumonia.atomic import disk_errors_in_words, to_disk, whole_file
 from pneumonia.errors import UserError
-from pneumonia.sources.atomic import disk_errors_in_words, to_disk, whole_file
 
 ATTEMPTS = 4
 """In a row without a new byte, before giving up."""
@@ -68,7 +68,7 @@ def download(  # noqa: PLR0913  what is published of a file differs
     digests = {"SHA-256": sha256, "MD5": md5}
     published = {kind: digest.lower() for kind, digest in digests.items() if digest is not None}
     partial = _PartialFile(url, partial_folder / f"{key}.part", size, published, name)
-    with disk_errors_in_words(partial.path):
+    with disk_errors_in_words(partial_folder / name):
         partial_folder.mkdir(parents=True, exist_ok=True)
         with _locked(partial_folder / f"{key}.lock", name):
             try:

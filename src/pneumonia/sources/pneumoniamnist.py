@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pneumonia.atomic import whole_file
 from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.params import Source
 from pneumonia.sources.archive import Archive, add_members
-from pneumonia.sources.atomic import whole_file
 from pneumonia.sources.downloading import download
 from pneumonia.sources.record import Record
 

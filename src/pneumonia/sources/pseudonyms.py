@@ -8,14 +8,17 @@ to rebuild the same numbers from the raw images.
 """
 
 import hmac
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock
+
+from pneumonia.atomic import disk_errors_in_words, whole_file
 from pneumonia.errors import UserError
 
 KEY_FILE = "pseudonym.key"
+LOCK_FILE = ".cache/pseudonym.lock"
 KEY_BYTES = 32
 HEX_DIGITS = 20
 _ENDINGS = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg"})
@@ -54,16 +57,11 @@ def read_or_make_key(root: Path) -> bytes:
     """The repository's key; made at the first call, readable for its owner only.
 
     Raises:
-        UserError: the file is there and holds no key.
+        UserError: the file is there and holds no key; it cannot be written.
     """
     path = root / KEY_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    if not path.exists():
+        _make_key(path, root / LOCK_FILE)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:
@@ -74,3 +72,14 @@ def read_or_make_key(root: Path) -> bytes:
             "pseudonyms and a new split."
         )
     return key
+
+
+def _make_key(path: Path, lock: Path) -> None:
+    """Make the key, whole or not at all, unless another process has made it by now."""
+    with disk_errors_in_words(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if not path.exists():
+                with whole_file(path) as part:
+                    part.touch(mode=0o600)
+                    part.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")

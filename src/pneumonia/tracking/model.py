@@ -16,7 +16,7 @@ from pneumonia.tracking.run import Run
 
 NAME = "model"
 PACKAGE = Path(__file__).parents[1]
-CODE = ("__init__.py", "classes.py", "errors.py", "network")
+CODE = ("__init__.py", "atomic.py", "classes.py", "errors.py", "network")
 """What `network` needs of this package; it travels with the model."""
 
 REQUIREMENTS = (

@@ -2,20 +2,22 @@
 
 import csv
 import io
+import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import joblib
 import numpy as np
 from tqdm import tqdm
 
+from pneumonia.atomic import whole_file
 from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.params import Source
 from pneumonia.sources.archive import Archive
-from pneumonia.sources.atomic import whole_file
 from pneumonia.sources.phantom.cohort import Film, deal_cohort
 from pneumonia.sources.phantom.files import Header, encode
 from pneumonia.sources.phantom.opacity import SEVERITY
@@ -78,8 +80,12 @@ def write_archive(archive: Path, count: int, seed: int, processes: int | None = 
         processes: how many to draw with; None for one a core.
     """
     cohort = deal_cohort(count, seed)
-    with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file:
-        for film, content in zip(cohort, _draw_all(cohort, seed, processes), strict=True):
+    with (
+        whole_file(archive) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file,
+        closing(_draw_all(cohort, seed, processes)) as contents,
+    ):
+        for film, content in zip(cohort, contents, strict=True):
             _add(zip_file, film.file, content)
         _add(zip_file, LABELS, _label_table(cohort))
 
@@ -101,12 +107,17 @@ def draw_file(film: Film, seed: int) -> bytes:
     return encode(image, film.kind, header, patient_rng, film_rng)
 
 
-def _draw_all(cohort: list[Film], seed: int, processes: int | None) -> Iterator[bytes]:
+def _draw_all(cohort: list[Film], seed: int, processes: int | None) -> Generator[bytes]:
     """The films' bytes in the cohort's order."""
     drawn = joblib.Parallel(n_jobs=processes or joblib.cpu_count(), return_as="generator")(
         joblib.delayed(draw_file)(film, seed) for film in cohort
     )
-    yield from tqdm(drawn, total=len(cohort), desc="draw", unit="image", disable=None)
+    try:
+        yield from tqdm(drawn, total=len(cohort), desc="draw", unit="image", disable=None)
+    finally:
+        # When the disk is full, nobody wants to know how many tasks joblib has had to cancel for that.
+        with warnings.catch_warnings(action="ignore"):
+            drawn.close()
 
 
 def _label_table(cohort: list[Film]) -> bytes:

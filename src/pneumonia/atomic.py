@@ -8,6 +8,12 @@ from pathlib import Path
 
 from pneumonia.errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, the user's share of it, or what one file or process may write."""
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+"""A folder where a file belongs, or a file where a folder does."""
+
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
@@ -17,7 +23,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     which the next one overwrites and nothing takes for a result.
 
     Raises:
-        UserError: the disk is full, or there is no permission to write.
+        UserError: the disk is full, there is no permission to write, or something is in the way.
     """
     part = target.with_name(f"{target.name}.part")
     with disk_errors_in_words(target):
@@ -46,13 +52,24 @@ def disk_errors_in_words(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"There is no space left in {target.parent} for {target.name}; free some and run again."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(
-                f"{error.filename or target} cannot be opened or written: {error.strerror}; change its "
-                "permissions and run again."
-            ) from error
-        raise
+        sentence = in_words(error, target)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
+
+
+def in_words(error: OSError, target: Path) -> str | None:
+    """What is wrong, where, and what to do; None where it is not for the user to mend.
+
+    Args:
+        error: from the operating system.
+        target: the file that was to be written.
+    """
+    if error.errno in FULL:
+        return f"There is no space left in {target.parent} for {target.name}; free some and run again."
+    place = error.filename2 or error.filename or target
+    if error.errno in FORBIDDEN:
+        return f"{place} cannot be opened or written: {error.strerror}; change its permissions and run again."
+    if error.errno in IN_THE_WAY:
+        return f"{place} is in the way: {error.strerror}; move it elsewhere and run again."
+    return None

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pneumonia.atomic import whole_file
 from pneumonia.errors import UserError
-from pneumonia.sources.atomic import whole_file
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -57,6 +57,38 @@ def test_disk_errors_become_sentences(tmp_path: Path, number: int, words: str) -
         raise OSError(number, os.strerror(number))
     assert str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["short", "longer than any buffer " * 10_000])
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, text: str) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    (tmp_path / "file.txt.part").symlink_to("/dev/full")  # the system's own full disk
+    with pytest.raises(UserError) as caught, whole_file(target) as part:
+        part.write_text(text)
+    assert str(caught.value) == (
+        f"There is no space left in {tmp_path} for file.txt; free some and run again."
+    )
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+    with whole_file(target) as part:
+        part.write_text(text)
+    assert target.read_text() == text
+
+
+def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(UserError, match=r"/folder is in the way: .*move it"),
+        whole_file(tmp_path / "folder") as part,
+    ):
+        part.write_bytes(b"")
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"/file is in the way: .*move it"),
+        whole_file(tmp_path / "file" / "file.bin"),
+    ):
+        pass
 
 
 def test_other_errors_pass(tmp_path: Path) -> None:
