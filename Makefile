@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main
 
-.PHONY: repro test install check review lock clean
+.PHONY: repro test verify install check review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
@@ -18,6 +18,10 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest
+
+# Whether the checkout is what dvc.lock, the predictions and MLflow say.
+verify: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.verify
 
 check: $(INSTALLED)
 	ruff check .
