@@ -11,6 +11,7 @@ from pneumonia.errors import UserError
 from pneumonia.verification.lock import check_lock
 from pneumonia.verification.mlflow_run import check_mlflow
 from pneumonia.verification.outcome import Outcome, skipped
+from pneumonia.verification.recipes import check_recipes
 from pneumonia.verification.results import (
     check_curves,
     check_data_report,
@@ -28,6 +29,7 @@ CHECKS: dict[str, Callable[[Path], Outcome]] = {
     "predictions": check_predictions,
     "metrics/evaluate.json": check_evaluation,
     "plots/curves": check_curves,
+    "recipes": check_recipes,
     "MLflow": check_mlflow,
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Repository
 
+from pneumonia.params import load_params
 from pneumonia.verify import CHECKS
 
 pytestmark = pytest.mark.pipeline
@@ -60,3 +61,25 @@ def test_a_fresh_clone_says_what_is_not_there_yet(rebuilt: Repository, tmp_path:
     (line,) = found[""].splitlines()
     assert "not here yet: data/predictions/predictions.csv, data/processed/images.npy" in line
     assert "run `dvc repro`, or `dvc pull`" in line
+
+
+def test_a_recipe_is_an_experiment_of_its_name_that_verifies(repository: Repository) -> None:
+    (repository.root / "recipes").mkdir(exist_ok=True)
+    (repository.root / "recipes/wide.yaml").write_text(
+        "# Wide.\narch: test_resnet.r160_in1k\nlr: 1e-05\naugment:\n  scale: [0.8, 1.25]\n", "utf-8"
+    )
+    repository.commit("a recipe")
+    run = ("python", "-m", "pneumonia.recipes", "wide", "-S", "seed=1")
+    source = str(repository.root / "src")
+    printed = repository.run(*run, PYTHONPATH=source)
+    line = (
+        "dvc exp run --name wide-s1 -S arch=test_resnet.r160_in1k -S lr=1e-05 -S 'augment.scale=[0.8,1.25]'"
+    )
+    assert printed.startswith(line)
+    assert repository.dvc("exp", "list", "--name-only").split() == ["wide-s1"]
+    params = load_params(repository.root / "params.yaml")
+    assert (params.arch, params.lr, params.seed) == ("test_resnet.r160_in1k", 1e-5, 1)
+    assert params.augment.scale == [0.8, 1.25]
+    assert verify(repository) == {**dict.fromkeys(CHECKS, "same"), "": ""}
+    again = repository.run(*run, fails=True, PYTHONPATH=source)
+    assert "conflicts with existing experiment 'wide-s1'" in again

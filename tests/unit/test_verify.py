@@ -14,6 +14,7 @@ from pneumonia.tracking.run import Run, flatten_params
 from pneumonia.tracking.store import find_store, open_store
 from pneumonia.verification.mlflow_run import check_mlflow
 from pneumonia.verification.outcome import Outcome
+from pneumonia.verification.recipes import check_recipes
 from pneumonia.verify import CHECKS, describe, main, verify
 
 
@@ -156,9 +157,23 @@ def test_one_failure_does_not_hide_another(
         "DIFFERS",
         "DIFFERS",
         "same",
+        "same",
         "skipped",
     ]
     assert len([line for line in lines if "metrics/evaluate.json," in line]) == 2
+
+
+def test_a_recipe_that_the_schema_refuses_is_named(root: Path) -> None:
+    (root / "recipes").mkdir()
+    (root / "recipes/good.yaml").write_text("lr: 1e-4\n", encoding="utf-8")
+    assert check_recipes(root) == Outcome(note="1 files")
+    (root / "recipes/bad.yaml").write_text("lrr: 1e-4\nepochs: 0\n", encoding="utf-8")
+    (root / "recipes/worse.yaml").write_text("base: goof\n", encoding="utf-8")
+    assert check_recipes(root).differences == (
+        "recipes/bad.yaml: epochs is 0; it must be a whole number, at least 1.",
+        "recipes/bad.yaml: unknown key 'lrr'; did you mean 'lr'?",
+        "recipes/worse.yaml: its base goof is not in recipes; did you mean good?",
+    )
 
 
 def test_every_line_of_a_sentence_is_indented() -> None:
