@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main
 
-.PHONY: repro test install check reproduced audit review lock clean
+.PHONY: repro test exp verify install check reproduced audit review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
@@ -18,6 +18,14 @@ repro: $(INSTALLED)
 
 test: $(INSTALLED)
 	python -m pytest
+
+# A recipe as an experiment: make exp RECIPE=singh-augmented SET="-S seed=1". Without RECIPE: which there are.
+exp: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.recipes $(RECIPE) $(SET)
+
+# Whether the checkout is what dvc.lock, the predictions and MLflow say.
+verify: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.verify
 
 check: $(INSTALLED)
 	ruff check .

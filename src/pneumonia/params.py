@@ -197,6 +197,15 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     Raises:
         UserError: the file is missing, is no YAML, or has a wrong key, type or value; one line for each.
     """
+    return check_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a file of keys and values in YAML 1.2, unchecked but for keys that are given twice.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -207,7 +216,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values; restore it from git.")
-    return check_params(values, str(path))
+    return values
 
 
 def check_params(values: Mapping[str, Any], where: str = "params.yaml") -> Params:

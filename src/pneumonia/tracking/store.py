@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -82,13 +82,29 @@ def open_store(root: Path) -> Store:
         failures(): the store cannot be opened.
     """
     uri = tracking_uri(root)
-    path = sqlite_path(uri)
-    lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS) if path else nullcontext()
-    # Two processes that set up a new SQLite database at once break its schema for good.
-    with lock:
+    with _alone(uri):
         client = _connect(uri)
         experiment_id = _experiment(client, root, uri)
     return Store(client, experiment_id)
+
+
+def find_store(root: Path) -> Store | None:
+    """Open the tracking store to read it; None where there is no database or no experiment yet.
+
+    Args:
+        root: of the original repository; absolute.
+
+    Raises:
+        failures(): the store cannot be opened.
+    """
+    uri = tracking_uri(root)
+    path = sqlite_path(uri)
+    if path and not path.exists():
+        return None
+    with _alone(uri):
+        client = _connect(uri)
+        experiment = client.get_experiment_by_name(_experiment_name())
+    return Store(client, str(experiment.experiment_id)) if experiment else None
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -114,6 +130,12 @@ def failures() -> tuple[type[Exception], ...]:
     )
 
 
+def _alone(uri: str) -> AbstractContextManager[object]:
+    """Two processes that set up a new SQLite database at once break its schema for good."""
+    path = sqlite_path(uri)
+    return FileLock(f"{path}.lock", timeout=LOCK_SECONDS) if path else nullcontext()
+
+
 def _connect(uri: str) -> MlflowClient:
     for name, level in (("mlflow", logging.ERROR), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
@@ -123,7 +145,7 @@ def _connect(uri: str) -> MlflowClient:
 
 
 def _experiment(client: MlflowClient, root: Path, uri: str) -> str:
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    name = _experiment_name()
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = None if _is_server(uri) else (root / ARTIFACTS).as_uri()
@@ -135,6 +157,10 @@ def _experiment(client: MlflowClient, root: Path, uri: str) -> str:
             if experiment is None:
                 raise
     return str(experiment.experiment_id)
+
+
+def _experiment_name() -> str:
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
 def _is_server(uri: str) -> bool:

@@ -1,0 +1,199 @@
+"""Run a set-up of recipes/ as a DVC experiment: `python -m pneumonia.recipes NAME [-S key=value ...]`.
+
+`make exp RECIPE=NAME SET="-S key=value"` does the same. Without a name the recipes are listed.
+
+A recipe is an overlay of params.yaml, checked by the same schema. Its key `base` names another recipe on
+which it lies. What is run is a plain `dvc exp run` with an -S for each key in which params.yaml differs; the
+line is printed first. The experiment has the name of the recipe, and what was set on top: seed=1 makes
+singh-augmented-s1. DVC refuses a name that the commit already has; `dvc exp remove NAME` frees it.
+"""
+
+import argparse
+import difflib
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumonia.errors import UserError
+from pneumonia.params import Params, check_params, load_params, read_yaml
+
+FOLDER = Path("recipes")
+BASE = "base"
+PARAMS = Path("params.yaml")
+
+NO_VARIATION = ("source.", "device=", "threads=")
+"""Settings that leave the experiment's name alone: where images are and what it runs on."""
+
+
+def recipe_names(root: Path) -> list[str]:
+    """All recipes, sorted."""
+    return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
+
+
+def read_recipe(name: str, root: Path) -> dict[str, Any]:
+    """The overlay of a recipe with its bases below it, not yet checked by the schema.
+
+    Raises:
+        UserError: there is no such recipe, its file is no table of keys, or its bases go in a circle.
+    """
+    overlays: list[dict[str, Any]] = []
+    seen: list[str] = []
+    following: object = name
+    while following is not None:
+        if following in seen:
+            raise UserError(f"{_path(name)}: its bases go in a circle: {', '.join([*seen, str(following)])}.")
+        seen.append(str(following))
+        if following not in recipe_names(root):
+            raise UserError(_unknown(str(following), seen[-2] if len(seen) > 1 else None, root))
+        overlay = read_yaml(root / _path(str(following)))
+        following = overlay.pop(BASE, None)
+        overlays.append(overlay)
+    merged: dict[str, Any] = {}
+    for overlay in reversed(overlays):
+        merged = _overlaid(merged, overlay)
+    return merged
+
+
+def recipe_params(name: str, root: Path) -> Params:
+    """params.yaml with the recipe laid over it.
+
+    Raises:
+        UserError: params.yaml or the recipe has a wrong key, type or value.
+    """
+    load_params(root / PARAMS)  # so that its mistakes are not taken for the recipe's
+    return check_params(_overlaid(read_yaml(root / PARAMS), read_recipe(name, root)), str(_path(name)))
+
+
+def recipe_settings(name: str, root: Path) -> dict[str, str]:
+    """The keys in which the recipe differs from params.yaml, with dots, and their values as -S takes them.
+
+    Raises:
+        UserError: as `recipe_params`.
+    """
+    wanted = recipe_params(name, root).model_dump()
+    present = load_params(root / PARAMS).model_dump()
+    return {key: _as_setting(new) for key, new, old in _leaves(wanted, present) if new != old}
+
+
+def experiment_name(name: str, given: Iterable[str]) -> str:
+    """The recipe's name, with a suffix for each setting on top.
+
+    >>> experiment_name("singh-augmented", ["seed=1", "augment.rotation=5", "source.path=../images.zip"])
+    'singh-augmented-s1-rotation5'
+    """
+    suffixes = []
+    for setting in given:
+        key, _, value = setting.partition("=")
+        if not setting.startswith(NO_VARIATION):
+            short = "s" if key == "seed" else key.rpartition(".")[2]
+            # Git, which keeps the name, takes no two dots in a row.
+            suffixes.append(re.sub(r"[^A-Za-z0-9.]+|[^A-Za-z0-9]{2,}", "-", f"{short}{value}").strip("-."))
+    return "-".join([name, *suffixes])
+
+
+def experiment_command(name: str, given: list[str], root: Path, experiment: str | None = None) -> list[str]:
+    """The `dvc exp run` that runs a recipe.
+
+    Args:
+        name: of the recipe.
+        given: settings on top, key=value; they win over the recipe's.
+        root: of the checkout.
+        experiment: name of the experiment; None to make it from recipe and settings.
+
+    Raises:
+        UserError: no such recipe, or one that the schema refuses; a setting without a value.
+    """
+    for setting in given:
+        if not re.match(r"[\w.]+=", setting):
+            raise UserError(f"-S {setting}: a setting is key=value, e.g. -S seed=1.")
+    taken = {setting.partition("=")[0] for setting in given}
+    settings = [f"{key}={value}" for key, value in recipe_settings(name, root).items() if key not in taken]
+    options = [part for setting in [*settings, *given] for part in ("-S", setting)]
+    return ["dvc", "exp", "run", "--name", experiment or experiment_name(name, given), *options]
+
+
+def catalogue(root: Path) -> str:
+    """A line a recipe: its name, and the first line of its comment."""
+    names = recipe_names(root)
+    width = max(map(len, names), default=0)
+    first_lines = [(root / _path(name)).read_text(encoding="utf-8").partition("\n")[0] for name in names]
+    return "\n".join(
+        f"{name:<{width}}  {line.lstrip('# ')}" for name, line in zip(names, first_lines, strict=True)
+    )
+
+
+def _path(name: str) -> Path:
+    return FOLDER / f"{name}.yaml"
+
+
+def _unknown(name: str, base_of: str | None, root: Path) -> str:
+    names = recipe_names(root)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    remedy = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names) or 'none'}."
+    where = f"{_path(base_of)}: its base" if base_of else "the recipe"
+    return f"{where} {name} is not in {FOLDER}; {remedy}"
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _overlaid(merged[key], value) if both else value
+    return merged
+
+
+def _leaves(
+    wanted: Mapping[str, Any], present: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for key, value in wanted.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, present[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value, present[key]
+
+
+def _as_setting(value: object) -> str:
+    """A value in the notation of -S: bare where a word, in quotes where -S would read it otherwise."""
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value) else json.dumps(value)
+    return json.dumps(value, separators=(",", ":"))
+
+
+def main(arguments: list[str], root: Path) -> int:
+    """Print the line and run it; return its exit status.
+
+    Raises:
+        UserError: as `experiment_command`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m pneumonia.recipes",
+        description="Run a recipe as a DVC experiment. Further options, as --queue, go to dvc exp run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", nargs="?", help="its name; without it the recipes are listed")
+    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="on top")
+    parser.add_argument(
+        "-n", "--name", help="of the experiment, instead of one made from recipe and settings"
+    )
+    options, further = parser.parse_known_args(arguments)
+    if not options.recipe:
+        sys.stdout.write(catalogue(root) + "\n")
+        return 0
+    command = [*experiment_command(options.recipe, options.set_param, root, options.name), *further]
+    sys.stdout.write(shlex.join(command) + "\n")
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, "-m", *command], cwd=root, check=False).returncode  # noqa: S603
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:], Path()))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
