@@ -371,18 +371,26 @@ def test_results_do_not_pile_up_behind_a_slow_one(case: Case, monkeypatch: pytes
     monkeypatch.setattr(packing, "TASK_BYTES", SIZE**2)  # twelve tasks
     monkeypatch.setattr(packing, "TASKS_AHEAD", 2)
     decode, done, done_meanwhile = packing._decode_chunk, [], []
-    everything_else = threading.Event()
+    others_stopped = threading.Event()  # because there is no room, or nothing left to do
+
+    class Room(threading.Semaphore):
+        def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+            if super().acquire(blocking=False):
+                return True
+            others_stopped.set()
+            return super().acquire(blocking, timeout)
 
     def slow(archive: Archive, records: Sequence[Record], *rest: Any) -> list[Any]:
         if records[0].file == "set/00.png":
-            everything_else.wait(timeout=0.5)
+            others_stopped.wait()
             done_meanwhile.extend(done)
         results = decode(archive, records, *rest)
         done.append(records[0].file)
         if len(done) == 11:
-            everything_else.set()
+            others_stopped.set()
         return results
 
+    monkeypatch.setattr(packing.threading, "Semaphore", Room)
     monkeypatch.setattr(packing, "_decode_chunk", slow)
     case.pack(workers=2)
     assert len(done) == 12

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -21,6 +23,7 @@ from pneumonia.imaging.elements import code, integer
 from pneumonia.imaging.grey import Codes, Stored, as_codes
 from pneumonia.imaging.header import Header
 from pneumonia.imaging.limits import check_size
+from pneumonia.imaging.plain_header import UNDEFINED_LENGTH
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import parsing
 
@@ -112,11 +115,8 @@ def read_frame(header: Header) -> Frame:
     """
     layout = read_layout(header.dataset)
     index = (layout.frames - 1) // 2
-    with parsing(Reason.UNREADABLE, "damaged pixel data"):
-        element = header.dataset["PixelData"]
-        content: bytes = element.value or b""
-        encapsulated = element.is_undefined_length or header.syntax not in _NATIVE
-        pixel_vr = str(element.VR)
+    content, undefined_length, pixel_vr = _pixel_data(header.dataset)
+    encapsulated = undefined_length or header.syntax not in _NATIVE
 
     if not encapsulated:
         needed = layout.frame_bytes * layout.frames
@@ -128,10 +128,7 @@ def read_frame(header: Header) -> Frame:
     if header.syntax == RLELossless:
         with parsing(Reason.UNREADABLE, "damaged RLE frame"):
             return _native(layout, content, index, header.syntax, pixel_vr)
-    with parsing(Reason.TRUNCATED, "pixel data without the frame that was wanted"):
-        frame = get_frame(
-            content, index, number_of_frames=layout.frames, extended_offsets=_offsets(header.dataset)
-        )
+    frame = _encapsulated_frame(header.dataset, content, index, layout.frames)
     if is_codestream(frame):
         return _from_codestream(layout, frame)
     if header.syntax == _ENCAPSULATED_UNCOMPRESSED:
@@ -150,9 +147,35 @@ _NATIVE = (
 )
 
 
-def _offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
-    offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-    return (offsets, lengths) if offsets and lengths else None
+def _pixel_data(dataset: Dataset) -> tuple[bytes, bool, str]:
+    """Value, whether its length is undefined, and VR."""
+    raw = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
+    if isinstance(raw, RawDataElement) and raw.VR in ("OB", "OW"):  # which pydicom would not convert either
+        return raw.value or b"", raw.length == UNDEFINED_LENGTH, raw.VR
+    with parsing(Reason.UNREADABLE, "damaged pixel data"):
+        element = dataset[_PIXEL_DATA]
+        return element.value or b"", element.is_undefined_length, str(element.VR)
+
+
+def _encapsulated_frame(dataset: Dataset, content: bytes, index: int, frames: int) -> bytes:
+    if index == 0 and _EXTENDED_OFFSETS not in dataset and _is_single_fragment(content):
+        return content[len(_NO_OFFSETS) + 8 :]
+    with parsing(Reason.TRUNCATED, "pixel data without the frame that was wanted"):
+        offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+        extended = (offsets, lengths) if offsets and lengths else None
+        return get_frame(content, index, number_of_frames=frames, extended_offsets=extended)
+
+
+_PIXEL_DATA = Tag("PixelData")
+_EXTENDED_OFFSETS = Tag("ExtendedOffsetTable")
+_ITEM = b"\xfe\xff\x00\xe0"
+_NO_OFFSETS = _ITEM + b"\0\0\0\0"
+
+
+def _is_single_fragment(content: bytes) -> bool:
+    """Whether an empty table of offsets and one fragment are all, as in most files (PS3.5 A.4)."""
+    length = len(content) - len(_NO_OFFSETS) - 8
+    return length >= 0 and content.startswith(_NO_OFFSETS + _ITEM + length.to_bytes(4, "little"))
 
 
 def _native(layout: Layout, content: bytes, index: int, syntax: UID, pixel_vr: str) -> Frame:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -239,7 +240,8 @@ def near_constant(grey: NDArray[np.uint8]) -> bool:
     Judged on a grid of at most 128 x 128 pixels, which is enough for two percentiles.
     """
     steps = tuple(-(-side // 128) for side in grey.shape)
-    sample = grey[:: steps[0], :: steps[1]]
-    cumulative = np.cumsum(np.bincount(sample.ravel(), minlength=256))
+    sample = np.ascontiguousarray(grey[:: steps[0], :: steps[1]])
+    # Unlike bincount it makes no 8-byte integers of them first; a float counts so few exactly.
+    cumulative = np.cumsum(cv2.calcHist([sample], [0], None, [256], [0, 256]))
     first, last = np.searchsorted(cumulative, [0.01 * sample.size, 0.99 * sample.size])
     return bool(last - first < MIN_LEVELS - 1)

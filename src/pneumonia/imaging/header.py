@@ -24,6 +24,7 @@ from pydicom.valuerep import VR
 
 from pneumonia.imaging.elements import value
 from pneumonia.imaging.limits import MAX_PIXELS
+from pneumonia.imaging.plain_header import read_plain
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import parsing
 
@@ -64,9 +65,9 @@ _KEYWORDS = (
     "ExtendedOffsetTableLengths",
     "PixelData",
 )
-# As plain numbers, which compare faster than tags.
-_TAGS: list[BaseTag | int] = [int(Tag(keyword)) for keyword in _KEYWORDS]
-_META_TAGS: list[BaseTag | int] = [int(Tag("TransferSyntaxUID"))]
+_TAGS = frozenset(int(Tag(keyword)) for keyword in _KEYWORDS)
+_META_TAGS = frozenset({int(Tag("TransferSyntaxUID"))})
+_PIXEL_DATA = Tag("PixelData")
 
 _PREAMBLE = 128
 _MAX_INFLATED = 4 * MAX_PIXELS
@@ -116,47 +117,61 @@ def read_header(content: bytes) -> Header:
     Raises:
         Rejected: damaged, truncated, without pixel data, or it inflates beyond all measure.
     """
-    dataset, syntax, file = parse(content, _TAGS)
-    if "PixelData" not in dataset:
+    dataset, syntax, elements = parse(content, _TAGS)
+    if _PIXEL_DATA not in dataset:
         # The parser drops an element that it cannot read to its end, and all before it.
-        if any(tag in file.getvalue() for tag in _PIXEL_DATA_TAGS):
+        if any(tag in elements for tag in _PIXEL_DATA_TAGS):
             raise Rejected(Reason.TRUNCATED, "the file ends within its pixels")
         raise Rejected(Reason.NO_PIXEL_DATA, "a DICOM object without pixels")
     return Header(dataset, syntax)
 
 
-def parse(content: bytes, tags: list[BaseTag | int]) -> tuple[Dataset, UID, BytesIO]:
+def parse(content: bytes, tags: frozenset[int]) -> tuple[Dataset, UID, bytes]:
     """Parse these elements of a file and skip all others.
 
     Returns:
-        The elements, the transfer syntax, and the data set's bytes, inflated where they were deflated.
+        The elements, the transfer syntax, and the file's bytes; of a deflated one the data set's, inflated.
 
     Raises:
         Rejected: damaged, or it inflates beyond all measure.
     """
     start = _PREAMBLE + 4 if content[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else 0
     with parsing(Reason.UNREADABLE, "damaged DICOM header"):
-        file = BytesIO(content)
-        file.seek(start)
-        meta = read_dataset(
-            file,
-            is_implicit_VR=False,
-            is_little_endian=True,
-            stop_when=_beyond_meta,
-            specific_tags=_META_TAGS,
-        )
-        body = file.tell()
+        meta, body = read_plain(content, start, _META_TAGS, meta=True) or _read_meta(content, start)
         named = value(meta, "TransferSyntaxUID") or _guess_syntax(content[body : body + 6])
         syntax = UID(named, validation_mode=IGNORE)  # to validate it could only end in a warning
         if syntax == DeflatedExplicitVRLittleEndian:
-            file = BytesIO(_inflate(content[body:]))
-        dataset = read_dataset(
-            file,
-            is_implicit_VR=syntax == ImplicitVRLittleEndian,
-            is_little_endian=syntax != ExplicitVRBigEndian,
-            specific_tags=tags,
-        )
-    return dataset, syntax, file
+            content, body = _inflate(content[body:]), 0
+        plain = None
+        if syntax not in (ImplicitVRLittleEndian, ExplicitVRBigEndian):
+            plain = read_plain(content, body, tags)
+        dataset = plain[0] if plain else _read_body(content, body, tags, syntax)
+    return dataset, syntax, content
+
+
+def _read_meta(content: bytes, start: int) -> tuple[Dataset, int]:
+    """The elements of group 0002, and where they end."""
+    file = BytesIO(content)
+    file.seek(start)
+    meta = read_dataset(
+        file,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=_beyond_meta,
+        specific_tags=list(_META_TAGS),
+    )
+    return meta, file.tell()
+
+
+def _read_body(content: bytes, start: int, tags: frozenset[int], syntax: UID) -> Dataset:
+    file = BytesIO(content)
+    file.seek(start)
+    return read_dataset(
+        file,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+        specific_tags=list(tags),
+    )
 
 
 _PIXEL_DATA_TAGS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")

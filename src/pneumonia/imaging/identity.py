@@ -3,13 +3,13 @@
 Apart from `header`, whose list holds nothing that names anybody: this one must be hashed on its way.
 """
 
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
 from pneumonia.imaging.elements import value
 from pneumonia.imaging.header import looks_like_dicom, parse
 from pneumonia.imaging.raster import looks_like_raster
 
-_TAGS: list[BaseTag | int] = [Tag("PatientID"), Tag("IssuerOfPatientID")]
+_TAGS = frozenset(int(Tag(keyword)) for keyword in ("PatientID", "IssuerOfPatientID"))
 
 
 def read_patient_id(content: bytes) -> str:
