@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import textwrap
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,15 +69,24 @@ def sqlite_path(uri: str) -> Path | None:
 
 def shown(uri: str) -> str:
     """The URI without user name and password, for messages."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "an address that is none"
     return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1) if parts.netloc else uri
 
 
-def open_store(root: Path) -> Store:
+def experiment_name() -> str:
+    """The MLflow experiment that runs go to: MLFLOW_EXPERIMENT_NAME, or `pneumonia`."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def open_store(root: Path, experiment: str | None = None) -> Store:
     """Open the tracking store, and make it and its experiment where they do not exist yet.
 
     Args:
         root: of the original repository; absolute.
+        experiment: the MLflow experiment; None: `experiment_name()`.
 
     Raises:
         failures(): the store cannot be opened.
@@ -87,7 +97,7 @@ def open_store(root: Path) -> Store:
     # Two processes that set up a new SQLite database at once break its schema for good.
     with lock:
         client = _connect(uri)
-        experiment_id = _experiment(client, root, uri)
+        experiment_id = _experiment(client, root, uri, experiment or experiment_name())
     return Store(client, experiment_id)
 
 
@@ -114,6 +124,13 @@ def failures() -> tuple[type[Exception], ...]:
     )
 
 
+def reason(error: BaseException) -> str:
+    """The first cause, in one line: MLflow's own sentence names an address and a stack of retries."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+
+
 def _connect(uri: str) -> MlflowClient:
     for name, level in (("mlflow", logging.ERROR), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
@@ -122,8 +139,7 @@ def _connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _experiment(client: MlflowClient, root: Path, uri: str) -> str:
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+def _experiment(client: MlflowClient, root: Path, uri: str, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = None if _is_server(uri) else (root / ARTIFACTS).as_uri()
