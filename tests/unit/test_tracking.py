@@ -324,6 +324,15 @@ def test_an_unusable_store_is_a_warning(
     assert line.startswith(f"warning: MLflow at {uri} failed (")
 
 
+def test_an_address_that_is_none_is_a_warning(
+    checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[half")
+    record.record_gallery(checkout, params)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: MLflow at an address that is none failed (")
+
+
 def test_a_database_that_cannot_be_opened_is_given_up_in_seconds(
     checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -444,6 +453,8 @@ def test_parameters_read_as_in_params_yaml() -> None:
 def test_the_code_digest_sees_contents_and_names_of_python_files_only(checkout: Path) -> None:
     digests = [provenance.code_sha256(checkout)]
     (checkout / "src/notes.txt").write_text("no code", encoding="utf-8")
+    assert provenance.code_sha256(checkout) == digests[0]
+    (checkout / "src/.#code.py").symlink_to("jane@host.1234")  # as editors lock a file
     assert provenance.code_sha256(checkout) == digests[0]
     (checkout / "src/pneumonia/code.py").write_text("x = 2\n", encoding="utf-8")
     digests.append(provenance.code_sha256(checkout))

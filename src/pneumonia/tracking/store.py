@@ -104,8 +104,9 @@ def open_store(root: Path, experiment: str | None = None) -> Store:
 def failures() -> tuple[type[Exception], ...]:
     """Everything that a store which is down, full, broken or misconfigured raises through MLflow.
 
-    Connections, time-outs, files and locks raise OSError; a missing driver or cloud library ImportError; the
-    cloud libraries' own errors come on top where the process has loaded them.
+    Connections, time-outs, files and locks raise OSError; a missing driver or cloud library ImportError; an
+    address that is none ValueError; the cloud libraries' own errors come on top where the process has loaded
+    them.
     """
     clouds = {
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -120,6 +121,7 @@ def failures() -> tuple[type[Exception], ...]:
         CommandError,
         OSError,
         ImportError,
+        ValueError,
         *(getattr(module, name) for module, names in loaded for name in names),
     )
 
