@@ -4,26 +4,22 @@ import hashlib
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 
 from pneumonia import paths
-from pneumonia.network.build import build
-from pneumonia.network.description import NetworkDescription
-from pneumonia.network.weights import save_weights
 from pneumonia.params import Params, load_params
-from pneumonia.tracking import provenance, record, store
+from pneumonia.tracking import provenance, record, store, unsent
 from pneumonia.tracking.run import Run, flatten, flatten_params
+from tests.unit.tracking_examples import CLOSED_PORT, artifacts, make_weights, runs, train, write_checkout
 
 REPOSITORY = Path(__file__).parents[2]
-CLOSED_PORT = "http://127.0.0.1:9"
-SIZE = 32
-HISTORY = "epoch,lr,val_auroc\n1,0.001,0.6\n2,0.0005,0.7\n3,0.0001,\n"
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +34,7 @@ def environment(root: Path, request: pytest.FixtureRequest, monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
+    shutil.rmtree(root / unsent.FOLDER, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -47,53 +44,13 @@ def params() -> Params:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    description = NetworkDescription(arch="test_resnet", outputs=2, size=SIZE, mean=0.5, std=0.25)
-    save_weights(path, build("test_resnet", 2, SIZE), description)
-    return path.read_bytes()
+    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, weights: bytes) -> Path:
-    """A checkout in which all stages have run."""
-    contents = {
-        Path("src/pneumonia/code.py"): "x = 1\n",
-        Path("stages/train.py"): "",
-        paths.IMAGES: "images",
-        paths.INDEX: "file\na.dcm\n",
-        paths.SPLIT: "file,split\na.dcm,train\n",
-        paths.DATA_REPORT: json.dumps({"images": {"train": {"total": 3}}, "archive_sha256": "00ff"}),
-        paths.HISTORY: HISTORY,
-        paths.TRAIN_METRICS: json.dumps({"best_epoch": 2, "val_auroc": 0.7, "precision": "bf16"}),
-        paths.EVALUATE_METRICS: json.dumps({"test": {"auroc": 0.9, "confusion": {"tn": 4}}}),
-        paths.CURVES / "roc.csv": "x",
-        paths.MODEL_CARD: json.dumps({"classes": ["normal", "pneumonia"], "size": SIZE, "threshold": 0.5}),
-        paths.GALLERY / "false_negatives.png": "x",
-        paths.REPORT: "<html>",
-    }
-    for path, text in contents.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text, encoding="utf-8")
-    (tmp_path / paths.WEIGHTS).parent.mkdir(exist_ok=True)
-    (tmp_path / paths.WEIGHTS).write_bytes(weights)
+    write_checkout(tmp_path, weights)
     return tmp_path
-
-
-def train(checkout: Path, params: Params) -> None:
-    with record.track_training(checkout, params) as log:
-        log.log_epoch(1, {"lr": 0.001, "val_auroc": 0.6})
-        log.log_epoch(2, {"lr": 0.0005, "val_auroc": 0.7})
-
-
-def runs(root: Path) -> list[Any]:
-    """All runs of the test's experiment, oldest first."""
-    opened = store.open_store(root)
-    return list(opened.client.search_runs([opened.experiment_id], order_by=["attributes.start_time"]))
-
-
-def artifacts(root: Path, run: Any) -> list[str]:
-    folder = root / store.ARTIFACTS / run.info.run_id / "artifacts"
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
 
 # --- one run of all stages ----------------------------------------------------------------------------------
@@ -303,9 +260,12 @@ def test_a_server_that_is_down_costs_a_sentence_a_stage(
         f"warning: MLflow at {CLOSED_PORT}"
     ] * 4
     assert "the start of the run" in err
-    assert "The training is not recorded yet" in err
-    assert "The evaluation is not recorded yet" in err
-    assert "dvc repro -f -s gallery" in err
+    assert re.findall(r"kept in \.mlflow-unsent, complete up to (\w+)", err) == [
+        "train",
+        "evaluate",
+        "gallery",
+    ]
+    assert "python -m pneumonia.tracking.send" in err
     assert "secret" not in err
 
 
@@ -343,7 +303,7 @@ def test_a_server_that_dies_is_asked_once_and_then_at_the_end(
 ) -> None:
     asked = []
 
-    def refuse(run: Run, metrics: dict[str, float], step: int = 0) -> None:
+    def refuse(run: Run, metrics: dict[str, float], time: int, step: int = 0) -> None:
         asked.append(step)
         raise ConnectionResetError("reset by peer")
 
@@ -376,6 +336,15 @@ def test_an_unusable_store_is_a_warning(
     record.record_gallery(checkout, params)
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"warning: MLflow at {uri} failed (")
+
+
+def test_an_address_that_is_none_is_a_warning(
+    checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[half")
+    record.record_gallery(checkout, params)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: MLflow at an address that is none failed (")
 
 
 def test_a_database_that_cannot_be_opened_is_given_up_in_seconds(
@@ -434,10 +403,11 @@ from pneumonia.tracking.store import open_store
 print("ready", flush=True)
 sys.stdin.readline()
 store = open_store(Path(sys.argv[1]))
-run = Run.create(store, "racer", {"lr": "0.1"}, {})
-run.log_metrics({"loss": 1.0})
+run = Run.create(store, "racer", {}, 0)
+run.log_params({"lr": "0.1"})
+run.log_metrics({"loss": 1.0}, 0)
 run.log_files(Path(sys.argv[1]), Path("metrics/a.json"))
-run.finish()
+run.finish(0)
 """
 
 
@@ -497,6 +467,8 @@ def test_parameters_read_as_in_params_yaml() -> None:
 def test_the_code_digest_sees_contents_and_names_of_python_files_only(checkout: Path) -> None:
     digests = [provenance.code_sha256(checkout)]
     (checkout / "src/notes.txt").write_text("no code", encoding="utf-8")
+    assert provenance.code_sha256(checkout) == digests[0]
+    (checkout / "src/.#code.py").symlink_to("jane@host.1234")  # as editors lock a file
     assert provenance.code_sha256(checkout) == digests[0]
     (checkout / "src/pneumonia/code.py").write_text("x = 2\n", encoding="utf-8")
     digests.append(provenance.code_sha256(checkout))

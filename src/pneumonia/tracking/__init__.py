@@ -11,6 +11,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    # A server may ask to come back in an hour.
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     # Jitter would draw from the random generator of the process that trains.
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
     # MLflow reports its use to its makers; a hospital has to opt in to that, not out.

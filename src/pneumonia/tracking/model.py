@@ -12,9 +12,13 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+from pneumonia import paths
 from pneumonia.tracking.run import Run
 
 NAME = "model"
+KEPT_MODEL = Path("mlflow-model")
+"""Where a run that could not be sent keeps its model."""
+
 PACKAGE = Path(__file__).parents[1]
 CODE = ("__init__.py", "atomic.py", "classes.py", "errors.py", "network")
 """What `network` needs of this package; it travels with the model."""
@@ -34,13 +38,12 @@ REQUIREMENTS = (
 """What that code imports."""
 
 
-def log_model(run: Run, weights: Path, card: Path) -> None:
+def log_model(run: Run, folder: Path) -> None:
     """Add the model to a run that has none; `mlflow.pyfunc.load_model("runs:/<id>/model")` loads it.
 
     Args:
         run: the run.
-        weights: models/model.safetensors.
-        card: models/model.json.
+        folder: a checkout, or what was kept of it.
 
     Raises:
         failures(): the store does not take it.
@@ -49,18 +52,24 @@ def log_model(run: Run, weights: Path, card: Path) -> None:
     outputs = client.get_run(run.id).outputs
     if outputs and outputs.model_outputs:
         return
-    with TemporaryDirectory() as folder:
-        logged = client.create_logged_model(run.store.experiment_id, NAME, run.id)
-        local = Path(folder) / NAME
-        save_model(local, weights, card, model_id=logged.model_id, run_id=run.id)
+    with TemporaryDirectory() as temporary:
+        local = Path(temporary) / NAME
+        if (folder / KEPT_MODEL).is_dir():
+            shutil.copytree(folder / KEPT_MODEL, local)
+        else:
+            save_model(local, folder / paths.WEIGHTS, folder / paths.MODEL_CARD)
+        # Where an attempt broke off there is one already.
+        begun = client.search_logged_models([run.store.experiment_id], f"source_run_id = '{run.id}'")
+        logged = begun[0] if begun else client.create_logged_model(run.store.experiment_id, NAME, run.id)
+        model = Model.load(str(local))
+        model.model_id, model.run_id = logged.model_id, run.id
+        model.save(str(local / "MLmodel"))
         client.log_model_artifacts(logged.model_id, str(local))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
 
 
-def save_model(
-    folder: Path, weights: Path, card: Path, model_id: str | None = None, run_id: str | None = None
-) -> None:
+def save_model(folder: Path, weights: Path, card: Path) -> None:
     """Write an MLflow model of the flavour `python_function` into a new folder; see served_model.py.
 
     The example input is made up: real radiographs stay out of it.
@@ -71,7 +80,7 @@ def save_model(
         outputs=Schema([ColSpec("double", "probability"), ColSpec("string", "predicted")]),
     )
     ramp = np.linspace(0, 255, size, dtype=np.uint8)
-    model = Model(artifact_path=NAME, run_id=run_id, model_id=model_id)
+    model = Model(artifact_path=NAME)
     with TemporaryDirectory() as code:
         mlflow.pyfunc.save_model(
             folder,

@@ -58,7 +58,8 @@ def experiment_name() -> str:
 def code_sha256(checkout: Path) -> str:
     """Digest of the names and contents of all Python files of the library and the stages."""
     digest = hashlib.sha256()
-    files = [file for folder in CODE_FOLDERS for file in (checkout / folder).rglob("*.py")]
+    found = [file for folder in CODE_FOLDERS for file in (checkout / folder).rglob("*.py")]
+    files = [file for file in found if file.is_file()]  # an editor's lock is a link to nothing
     for file in sorted(files, key=lambda file: file.relative_to(checkout).as_posix()):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(checkout).as_posix()}\0{len(content)}\0".encode())

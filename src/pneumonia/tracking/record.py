@@ -1,26 +1,34 @@
-"""What each stage writes to MLflow. Nothing here makes a stage fail, and no stage reads any of it back.
+"""What the stages call to be recorded in MLflow. Nothing here makes a stage fail, and none reads it back.
 
 The run of a training is found again by what it was made of, not by its id: an id in an output would make the
 outputs of every run different. A run is one training, evaluation and gallery with one set of parameters, code
-and data. Each step is recorded from the files that its stage has written, so a later stage also records the
-steps before it that are missing: because DVC took their results from its cache, or MLflow was down.
+and data. Each step is recorded from the files that its stage has written, so what MLflow does not take is
+kept (unsent.py), and the next stage, the next run or `python -m pneumonia.tracking.send` sends it.
+
+A store that is down or slow costs a training at most LIVE_SECONDS and LIVE_SHARE of its duration while it
+goes on, each stage STAGE_SECONDS at its end, and the last one KEPT_SECONDS for what was kept before.
 """
 
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pneumonia import paths
-from pneumonia.params import Params
-from pneumonia.tracking import provenance
-from pneumonia.tracking.model import log_model
-from pneumonia.tracking.run import Run, flatten_params
-from pneumonia.tracking.store import Store, failures, open_store, repository_root, shown, tracking_uri
+from filelock import Timeout
 
-TRAINED_BY = "training_run"
-"""Tag of a run that has not trained itself: the id of the one that did, or `unknown`."""
+from pneumonia.params import Params
+from pneumonia.tracking import results, unsent
+from pneumonia.tracking.bounded import bounded
+from pneumonia.tracking.origin import Origin, milliseconds
+from pneumonia.tracking.run import Run
+from pneumonia.tracking.store import failures, open_store, reason, repository_root, shown, tracking_uri
+from pneumonia.writing import short
+
+LIVE_SECONDS = 30
+LIVE_SHARE = 0.05
+STAGE_SECONDS = 120
+KEPT_SECONDS = 60
 
 
 class TrainingLog:
@@ -28,46 +36,59 @@ class TrainingLog:
 
     def __init__(self, checkout: Path, params: Params) -> None:
         self._checkout = checkout
-        self._params = params
+        self._root = repository_root(checkout)
+        self._origin = Origin.of(checkout, params, trained=True)
         self._run: Run | None = None
-        self._epochs: list[int] = []
+        self._began = time.monotonic()
+        self._spent = 0.0
         self._down = False
-        with self._live("the start of the run"):
-            self._run = self._new_run()
+        self._live("the start of the run", self._start)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the metrics of an epoch: the columns of plots/history.csv without `epoch`."""
-        if self._run and not self._down:
-            with self._live(f"epoch {epoch}"):
-                self._run.log_metrics(metrics, epoch)
-                self._epochs.append(epoch)
+        now = milliseconds()
+        self._origin.epochs[epoch] = now
+        # As in the table, so that sending the table adds nothing to what is there.
+        values = {name: short(value) for name, value in metrics.items()}
+        run = self._run
+        if run and not self._down:
+            self._live(f"epoch {epoch}", lambda: run.log_metrics(values, now, epoch))
 
     def complete(self) -> None:
         """Record the training from its outputs, with the epochs that could not be sent while it went on."""
-        with _tolerant(self._checkout, "The training is not recorded yet; the evaluation will try again."):
-            self._run = self._run or self._new_run()
-            _record_training(self._run, self._checkout, self._epochs)
-            self._run.finish()
+        _record(self._checkout, self._origin, "train")
 
     def abort(self, status: str) -> None:
         """Mark the run as FAILED or KILLED."""
-        if self._run and not self._down:
-            with self._live("the end of the run"):
-                self._run.finish(status)
+        run = self._run
+        if run and not self._down:
+            self._live(f"the end of the run as {status}", lambda: run.finish(milliseconds(), status))
+        elif self._origin.run_id:
+            print(
+                f"warning: MLflow has run {self._origin.run_id} without its end: {status}.", file=sys.stderr
+            )
+        else:
+            print(f"warning: MLflow has no run of this training, which is {status}.", file=sys.stderr)
 
-    def _new_run(self) -> Run:
-        store = open_store(repository_root(self._checkout))
-        identity = provenance.identity_tags(self._checkout)
-        _end_killed_runs(store, flatten_params(self._params.model_dump()), identity)
-        return _create_run(store, self._checkout, self._params, identity)
+    def _start(self) -> None:
+        store = open_store(self._root, self._origin.experiment)
+        results.end_killed_runs(store, self._origin)
+        run = results.open_run(store, self._origin)
+        run.log_params(self._origin.params)
+        self._run = run
 
-    @contextmanager
-    def _live(self, what: str) -> Iterator[None]:
-        consequence = f"It did not take {what}; training goes on, and everything is sent again at its end."
-        self._down = True
-        with _tolerant(self._checkout, consequence):
-            yield
-            self._down = False
+    def _live(self, what: str, call: Callable[[], None]) -> None:
+        now = time.monotonic()
+        left = LIVE_SECONDS + LIVE_SHARE * (now - self._began) - self._spent
+        try:
+            bounded(call, left)
+        except failures() as error:
+            self._down = True
+            consequence = (
+                f"It did not take {what}; training goes on, and everything is sent again at its end."
+            )
+            _warn(self._root, error, consequence)
+        self._spent += time.monotonic() - now
 
 
 @contextmanager
@@ -102,99 +123,61 @@ def record_evaluation(checkout: Path, params: Params) -> None:
         checkout: where the stage runs, with its outputs written.
         params: all of params.yaml.
     """
-    with _tolerant(checkout, "The evaluation is not recorded yet; the gallery will try again."):
-        run, recorded = _find_or_create_run(checkout, params)
-        if "train" not in recorded:
-            _record_training(run, checkout)
-        _record_evaluation(run, checkout)
-        run.finish()
+    _record(checkout, Origin.of(checkout, params, trained=False), "evaluate")
 
 
 def record_gallery(checkout: Path, params: Params) -> None:
-    """Add the outputs of `gallery` to the run of their training, as `record_evaluation` does."""
-    with _tolerant(checkout, "The run is not recorded; `dvc repro -f -s gallery` tries again."):
-        run, recorded = _find_or_create_run(checkout, params)
-        if "train" not in recorded:
-            _record_training(run, checkout)
-        if "evaluate" not in recorded:
-            _record_evaluation(run, checkout)
-        run.log_files(checkout, paths.GALLERY, paths.REPORT)
-        run.set_tags(_recorded("gallery"))
-        run.finish()
+    """Add the outputs of `gallery` as `record_evaluation` does; then send the runs that were kept."""
+    root = repository_root(checkout)
+    if _record(checkout, Origin.of(checkout, params, trained=False), "gallery") and unsent.kept(root):
+        try:
+            bounded(lambda: _send_kept(root), KEPT_SECONDS)
+        except Timeout:
+            pass  # another process is sending them
+        except failures() as error:
+            _warn(root, error, f"Runs are still kept in {unsent.FOLDER}.")
 
 
-def _record_training(run: Run, checkout: Path, epochs_sent: Iterable[int] = ()) -> None:
-    run.log_history(checkout / paths.HISTORY, skip=epochs_sent)
-    run.log_results(checkout / paths.TRAIN_METRICS, "train.")
-    run.log_results(checkout / paths.DATA_REPORT, "data.")
-    run.log_files(checkout, paths.HISTORY, paths.TRAIN_METRICS, paths.DATA_REPORT)
-    run.set_tags({provenance.WEIGHTS: provenance.file_md5(checkout / paths.WEIGHTS), **_recorded("train")})
+def _send_kept(root: Path) -> None:
+    with unsent.sending(root, 0):
+        unsent.send(root, lambda sentence: print(f"MLflow: {sentence}", file=sys.stderr))
 
 
-def _record_evaluation(run: Run, checkout: Path) -> None:
-    run.log_results(checkout / paths.EVALUATE_METRICS)
-    # The predictions stay with DVC: they list patients.
-    run.log_files(checkout, paths.EVALUATE_METRICS, paths.CURVES)
-    log_model(run, checkout / paths.WEIGHTS, checkout / paths.MODEL_CARD)
-    run.set_tags(_recorded("evaluate"))
+def _record(checkout: Path, origin: Origin, last: str) -> bool:
+    """Record up to the stage `last`; keep what the store does not take, and say so."""
+    root = repository_root(checkout)
+    origin.add_stage(last, checkout)
 
+    def send() -> None:
+        with unsent.taken_up(root, origin):
+            run = results.open_run(open_store(root, origin.experiment), origin)
+            results.record(run, checkout, origin, last)
 
-def _recorded(stage: str) -> dict[str, str]:
-    return {f"recorded.{stage}": "true"}
-
-
-def _create_run(store: Store, checkout: Path, params: Params, tags: Mapping[str, str]) -> Run:
-    tags = {**tags, **provenance.git_tags(checkout)}
-    return Run.create(store, provenance.experiment_name(), flatten_params(params.model_dump()), tags)
-
-
-def _end_killed_runs(store: Store, params: Mapping[str, str], identity: Mapping[str, str]) -> None:
-    """Set earlier runs of the same training to KILLED that were killed before they could say so.
-
-    One that goes on beside this one is taken for killed too, until it says FINISHED.
-    """
-    experiment = (provenance.EXPERIMENT, provenance.BASELINE)
-    made_of = {name: value for name, value in identity.items() if name not in experiment}
-    running = f"attributes.status = 'RUNNING' and tags.`{provenance.CODE}` = '{identity[provenance.CODE]}'"
-    for run in store.client.search_runs([store.experiment_id], running):
-        if made_of.items() <= run.data.tags.items() and params == run.data.params:
-            Run(store, run.info.run_id).finish("KILLED")
-
-
-def _find_or_create_run(checkout: Path, params: Params) -> tuple[Run, set[str]]:
-    """The run of the results in the checkout, and the stages that it has on record."""
-    store = open_store(repository_root(checkout))
-    weights = provenance.file_md5(checkout / paths.WEIGHTS)
-    identity = {**provenance.identity_tags(checkout), provenance.WEIGHTS: weights}
-    values = flatten_params(params.model_dump())
-    same_weights = store.client.search_runs(
-        [store.experiment_id],
-        f"tags.`{provenance.WEIGHTS}` = '{weights}'",
-        order_by=["attributes.start_time DESC"],
-    )
-    for run in same_weights:
-        if identity.items() <= run.data.tags.items() and values == run.data.params:
-            recorded = {
-                stage for stage in ("train", "evaluate") if _recorded(stage).items() <= run.data.tags.items()
-            }
-            return Run(store, run.info.run_id), recorded
-    trained_by = [run.info.run_id for run in same_weights if TRAINED_BY not in run.data.tags]
-    tags = {**identity, TRAINED_BY: trained_by[0] if trained_by else "unknown"}
-    return _create_run(store, checkout, params, tags), set()
-
-
-@contextmanager
-def _tolerant(checkout: Path, consequence: str) -> Iterator[None]:
-    """Turn a failure of the store into one sentence on stderr."""
+    failure = None
     try:
-        yield
+        bounded(send, STAGE_SECONDS)
     except failures() as error:
-        uri = shown(tracking_uri(repository_root(checkout)))
-        print(f"warning: MLflow at {uri} failed ({_reason(error)}). {consequence}", file=sys.stderr)
+        failure = error
+    if failure:
+        _warn(root, failure, _keep(root, checkout, origin, last))
+    return failure is None
 
 
-def _reason(error: BaseException) -> str:
-    """The first cause, in one line: MLflow's own sentence names an address and a stack of retries."""
-    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = cause
-    return textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+def _keep(root: Path, checkout: Path, origin: Origin, last: str) -> str:
+    """Keep a run; return the sentence that says what became of it."""
+    try:
+        unsent.keep(root, checkout, origin, last)
+    except failures() as error:
+        return (
+            f"The run cannot be kept in {unsent.FOLDER} either ({reason(error)}) and is not recorded; "
+            "`dvc repro -f -s gallery` tries again."
+        )
+    return (
+        f"The run is kept in {unsent.FOLDER}, complete up to {last}; the next stage or run sends it, or "
+        "`PYTHONPATH=src python -m pneumonia.tracking.send`."
+    )
+
+
+def _warn(root: Path, error: BaseException, consequence: str) -> None:
+    uri = shown(tracking_uri(root))
+    print(f"warning: MLflow at {uri} failed ({reason(error)}). {consequence}", file=sys.stderr)

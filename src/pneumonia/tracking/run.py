@@ -3,8 +3,7 @@
 import csv
 import json
 import re
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,21 @@ BATCH = 100
 
 
 class Run:
-    """Writes to one run. Each method raises store.failures() when the store does not take it."""
+    """Writes to one run. Each method raises store.failures() when the store does not take it.
+
+    What a method writes twice is there once: MLflow drops a metric of the same step, value and time, so all
+    times are given by the caller. Times are milliseconds since 1970.
+    """
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store = store
         self.id = run_id
 
     @classmethod
-    def create(cls, store: Store, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> "Run":
+    def create(cls, store: Store, name: str, tags: Mapping[str, str], started: int) -> "Run":
         """Start a run. The client, unlike MLflow's fluent functions, adds neither user nor script name."""
-        entity = store.client.create_run(store.experiment_id, tags=dict(tags), run_name=name)
-        run = cls(store, entity.info.run_id)
-        run.log_params(params)
-        return run
+        entity = store.client.create_run(store.experiment_id, started, dict(tags), name)
+        return cls(store, entity.info.run_id)
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Add parameters; one that the run has cannot change."""
@@ -41,29 +42,30 @@ class Run:
         for batch in _batches([RunTag(key, value) for key, value in tags.items()]):
             self.store.client.log_batch(self.id, tags=batch)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], time: int, step: int = 0) -> None:
         """Add values of metrics at a step."""
-        now = int(time.time() * 1000)
-        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        for batch in _batches(values):
-            self.store.client.log_batch(self.id, metrics=batch)
+        self._log([Metric(key, float(value), time, step) for key, value in metrics.items()])
 
-    def log_results(self, file: Path, prefix: str = "") -> None:
+    def log_results(self, file: Path, time: int, prefix: str = "") -> None:
         """Add what a metrics file holds: its numbers as metrics, its texts as tags, `a.b` for nested keys."""
         results = flatten(json.loads(file.read_text(encoding="utf-8")), prefix)
         numbers = {key: float(value) for key, value in results.items() if isinstance(value, int | float)}
         texts = {key: _text(value) for key, value in results.items() if key not in numbers}
-        self.log_metrics(numbers)
+        self.log_metrics(numbers, time)
         self.set_tags(texts)
 
-    def log_history(self, file: Path, skip: Iterable[int] = ()) -> None:
-        """Add the epochs of a history table (column `epoch`, a column a metric), except those in `skip`."""
-        done = set(skip)
+    def log_history(self, file: Path, times: Mapping[int, int], time: int) -> None:
+        """Add a history table (column `epoch`, a column a metric); `time` is for epochs not in `times`."""
         with file.open(encoding="utf-8", newline="") as table:
-            for row in csv.DictReader(table):
-                epoch = int(row.pop("epoch"))
-                if epoch not in done:
-                    self.log_metrics({key: float(value) for key, value in row.items() if value}, epoch)
+            rows = [(int(row.pop("epoch")), row) for row in csv.DictReader(table)]
+        self._log(
+            [
+                Metric(key, float(value), times.get(epoch, time), epoch)
+                for epoch, row in rows
+                for key, value in row.items()
+                if value
+            ]
+        )
 
     def log_files(self, checkout: Path, *files: Path) -> None:
         """Add files and folders as artifacts, under the paths that they have in the repository."""
@@ -74,9 +76,13 @@ class Run:
             else:
                 self.store.client.log_artifact(self.id, str(local), file.parent.as_posix())
 
-    def finish(self, status: str = "FINISHED") -> None:
+    def finish(self, time: int, status: str = "FINISHED") -> None:
         """Set the status: FINISHED, FAILED or KILLED."""
-        self.store.client.set_terminated(self.id, status)
+        self.store.client.set_terminated(self.id, status, time)
+
+    def _log(self, metrics: list[Metric]) -> None:
+        for batch in _batches(metrics):
+            self.store.client.log_batch(self.id, metrics=batch)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

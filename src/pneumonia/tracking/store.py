@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import textwrap
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,15 +69,24 @@ def sqlite_path(uri: str) -> Path | None:
 
 def shown(uri: str) -> str:
     """The URI without user name and password, for messages."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "an address that is none"
     return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1) if parts.netloc else uri
 
 
-def open_store(root: Path) -> Store:
+def experiment_name() -> str:
+    """The MLflow experiment that runs go to: MLFLOW_EXPERIMENT_NAME, or `pneumonia`."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def open_store(root: Path, experiment: str | None = None) -> Store:
     """Open the tracking store, and make it and its experiment where they do not exist yet.
 
     Args:
         root: of the original repository; absolute.
+        experiment: the MLflow experiment; None: `experiment_name()`.
 
     Raises:
         failures(): the store cannot be opened.
@@ -84,7 +94,7 @@ def open_store(root: Path) -> Store:
     uri = tracking_uri(root)
     with _alone(uri):
         client = _connect(uri)
-        experiment_id = _experiment(client, root, uri)
+        experiment_id = _experiment(client, root, uri, experiment or experiment_name())
     return Store(client, experiment_id)
 
 
@@ -103,15 +113,16 @@ def find_store(root: Path) -> Store | None:
         return None
     with _alone(uri):
         client = _connect(uri)
-        experiment = client.get_experiment_by_name(_experiment_name())
+        experiment = client.get_experiment_by_name(experiment_name())
     return Store(client, str(experiment.experiment_id)) if experiment else None
 
 
 def failures() -> tuple[type[Exception], ...]:
     """Everything that a store which is down, full, broken or misconfigured raises through MLflow.
 
-    Connections, time-outs, files and locks raise OSError; a missing driver or cloud library ImportError; the
-    cloud libraries' own errors come on top where the process has loaded them.
+    Connections, time-outs, files and locks raise OSError; a missing driver or cloud library ImportError; an
+    address that is none ValueError; the cloud libraries' own errors come on top where the process has loaded
+    them.
     """
     clouds = {
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -126,6 +137,7 @@ def failures() -> tuple[type[Exception], ...]:
         CommandError,
         OSError,
         ImportError,
+        ValueError,
         *(getattr(module, name) for module, names in loaded for name in names),
     )
 
@@ -136,6 +148,13 @@ def _alone(uri: str) -> AbstractContextManager[object]:
     return FileLock(f"{path}.lock", timeout=LOCK_SECONDS) if path else nullcontext()
 
 
+def reason(error: BaseException) -> str:
+    """The first cause, in one line: MLflow's own sentence names an address and a stack of retries."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+
+
 def _connect(uri: str) -> MlflowClient:
     for name, level in (("mlflow", logging.ERROR), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
@@ -144,8 +163,7 @@ def _connect(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _experiment(client: MlflowClient, root: Path, uri: str) -> str:
-    name = _experiment_name()
+def _experiment(client: MlflowClient, root: Path, uri: str, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = None if _is_server(uri) else (root / ARTIFACTS).as_uri()
@@ -158,9 +176,6 @@ def _experiment(client: MlflowClient, root: Path, uri: str) -> str:
                 raise
     return str(experiment.experiment_id)
 
-
-def _experiment_name() -> str:
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
 def _is_server(uri: str) -> bool:
