@@ -96,6 +96,7 @@ def test_ordinary_files_are_not_left_to_pydicom(monkeypatch):
     assert left == {
         "implicit",
         "numbers as character set",
+        "character sets",
         "big endian",
         "wanted sequence of undefined length",
         "unwanted sequence of undefined length",
