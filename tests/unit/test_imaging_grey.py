@@ -183,6 +183,8 @@ def test_luminance_is_itu_r_601():
     [
         (np.full((300, 400), 77, np.uint8), True),
         (np.arange(100, dtype=np.uint8).repeat(100).reshape(100, 100), False),
+        (np.array([248, 255], np.uint8).repeat(5000).reshape(100, 100), False),
+        (np.array([249, 255], np.uint8).repeat(5000).reshape(100, 100), True),
         (np.random.default_rng(0).integers(40, 47, (200, 300)).astype(np.uint8), True),
         (np.random.default_rng(0).integers(40, 48, (200, 300)).astype(np.uint8), False),
     ],

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.sequence import Sequence
 
 from pneumonia.imaging import header
 from pneumonia.imaging.decode import decode_with_facts
+from pneumonia.imaging.frame import _only_fragment
 from pneumonia.imaging.header import looks_like_dicom, parse
 from pneumonia.imaging.rejection import Rejected
 from tests.unit.imaging_files import RAMP_8, dicom
@@ -94,12 +96,25 @@ def test_ordinary_files_are_not_left_to_pydicom(monkeypatch):
     assert left == {
         "implicit",
         "numbers as character set",
+        "character sets",
         "big endian",
         "wanted sequence of undefined length",
         "unwanted sequence of undefined length",
         "trailing bytes",
         "after an end",
     }
+
+
+@pytest.mark.parametrize("has_table", [False, True])
+@pytest.mark.parametrize("frames", [[b"abcd"], [b"abcd", b"efghij"], [b"a" * 300]])
+def test_the_only_fragment_is_pydicom_s_first_frame(frames, has_table):
+    whole = encapsulate(frames, has_bot=has_table)
+    assert (_only_fragment(whole) is not None) == (len(frames) == 1)
+    changed = [whole[:end] for end in range(len(whole))]
+    changed += [whole[:at] + bytes([byte]) + whole[at + 1 :] for at in range(24) for byte in (0, 1, 4, 255)]
+    for content in [whole, whole + b"\0", *changed]:
+        only = _only_fragment(content)
+        assert only is None or only == get_frame(content, 0, number_of_frames=1)
 
 
 ALL = header._TAGS | {0x00100010, 0x00082218, 0x00020010}

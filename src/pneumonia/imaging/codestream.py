@@ -32,7 +32,7 @@ from PIL import Image
 from pneumonia.imaging.grey import Codes, as_codes, luminance
 from pneumonia.imaging.limits import check_size
 from pneumonia.imaging.rejection import Reason, Rejected
-from pneumonia.imaging.third_party import parsing
+from pneumonia.imaging.third_party import failing, parsing
 
 try:
     import imagecodecs
@@ -73,7 +73,7 @@ def read_codestream_header(frame: bytes) -> Codestream:
         Rejected: damaged, of a coding that nobody uses, too small or too large.
     """
     reason = Reason.UNREADABLE if _has_end(frame) else Reason.TRUNCATED
-    with parsing(reason, "damaged header of a compressed frame"):
+    with failing(reason, "damaged header of a compressed frame"):
         header = _jpeg_header(frame) if frame.startswith(b"\xff\xd8") else _jpeg2000_header(frame)
     if not 2 <= header.precision <= 16 or header.samples not in (1, 3, 4):
         raise Rejected(

@@ -158,8 +158,10 @@ def _pixel_data(dataset: Dataset) -> tuple[bytes, bool, str]:
 
 
 def _encapsulated_frame(dataset: Dataset, content: bytes, index: int, frames: int) -> bytes:
-    if index == 0 and _EXTENDED_OFFSETS not in dataset and _is_single_fragment(content):
-        return content[len(_NO_OFFSETS) + 8 :]
+    if index == 0 and _EXTENDED_OFFSETS not in dataset:
+        only = _only_fragment(content)
+        if only is not None:
+            return only
     with parsing(Reason.TRUNCATED, "pixel data without the frame that was wanted"):
         offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
         extended = (offsets, lengths) if offsets and lengths else None
@@ -170,12 +172,17 @@ _PIXEL_DATA = Tag("PixelData")
 _EXTENDED_OFFSETS = Tag("ExtendedOffsetTable")
 _ITEM = b"\xfe\xff\x00\xe0"
 _NO_OFFSETS = _ITEM + b"\0\0\0\0"
+_ONE_OFFSET = _ITEM + b"\4\0\0\0" + b"\0\0\0\0"
 
 
-def _is_single_fragment(content: bytes) -> bool:
-    """Whether an empty table of offsets and one fragment are all, as in most files (PS3.5 A.4)."""
-    length = len(content) - len(_NO_OFFSETS) - 8
-    return length >= 0 and content.startswith(_NO_OFFSETS + _ITEM + length.to_bytes(4, "little"))
+def _only_fragment(content: bytes) -> bytes | None:
+    """The fragment where there is but one, as in most files: the first frame (PS3.5 A.4)."""
+    for table in (_NO_OFFSETS, _ONE_OFFSET):
+        start = len(table) + 8
+        length = int.from_bytes(content[start - 4 : start], "little")
+        if content.startswith(table + _ITEM) and start + length == len(content):
+            return content[start:]
+    return None
 
 
 def _native(layout: Layout, content: bytes, index: int, syntax: UID, pixel_vr: str) -> Frame:

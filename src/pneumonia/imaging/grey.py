@@ -242,6 +242,6 @@ def near_constant(grey: NDArray[np.uint8]) -> bool:
     steps = tuple(-(-side // 128) for side in grey.shape)
     sample = np.ascontiguousarray(grey[:: steps[0], :: steps[1]])
     # Unlike bincount it makes no 8-byte integers of them first; a float counts so few exactly.
-    cumulative = np.cumsum(cv2.calcHist([sample], [0], None, [256], [0, 256]))
-    first, last = np.searchsorted(cumulative, [0.01 * sample.size, 0.99 * sample.size])
+    cumulative = cv2.calcHist([sample], [0], None, [256], [0, 256]).ravel().cumsum()
+    first, last = cumulative.searchsorted((0.01 * sample.size, 0.99 * sample.size))
     return bool(last - first < MIN_LEVELS - 1)

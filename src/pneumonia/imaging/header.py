@@ -26,7 +26,7 @@ from pneumonia.imaging.elements import value
 from pneumonia.imaging.limits import MAX_PIXELS
 from pneumonia.imaging.plain_header import read_plain
 from pneumonia.imaging.rejection import Reason, Rejected
-from pneumonia.imaging.third_party import parsing
+from pneumonia.imaging.third_party import failing, parsing
 
 _KEYWORDS = (
     "Modality",
@@ -136,7 +136,7 @@ def parse(content: bytes, tags: frozenset[int]) -> tuple[Dataset, UID, bytes]:
         Rejected: damaged, or it inflates beyond all measure.
     """
     start = _PREAMBLE + 4 if content[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else 0
-    with parsing(Reason.UNREADABLE, "damaged DICOM header"):
+    with failing(Reason.UNREADABLE, _DAMAGED):
         meta, body = read_plain(content, start, _META_TAGS, meta=True) or _read_meta(content, start)
         named = value(meta, "TransferSyntaxUID") or _guess_syntax(content[body : body + 6])
         syntax = UID(named, validation_mode=IGNORE)  # to validate it could only end in a warning
@@ -149,29 +149,34 @@ def parse(content: bytes, tags: frozenset[int]) -> tuple[Dataset, UID, bytes]:
     return dataset, syntax, content
 
 
+_DAMAGED = "damaged DICOM header"
+
+
 def _read_meta(content: bytes, start: int) -> tuple[Dataset, int]:
     """The elements of group 0002, and where they end."""
     file = BytesIO(content)
     file.seek(start)
-    meta = read_dataset(
-        file,
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=_beyond_meta,
-        specific_tags=list(_META_TAGS),
-    )
+    with parsing(Reason.UNREADABLE, _DAMAGED):
+        meta = read_dataset(
+            file,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=_beyond_meta,
+            specific_tags=list(_META_TAGS),
+        )
     return meta, file.tell()
 
 
 def _read_body(content: bytes, start: int, tags: frozenset[int], syntax: UID) -> Dataset:
     file = BytesIO(content)
     file.seek(start)
-    return read_dataset(
-        file,
-        is_implicit_VR=syntax == ImplicitVRLittleEndian,
-        is_little_endian=syntax != ExplicitVRBigEndian,
-        specific_tags=list(tags),
-    )
+    with parsing(Reason.UNREADABLE, _DAMAGED):
+        return read_dataset(
+            file,
+            is_implicit_VR=syntax == ImplicitVRLittleEndian,
+            is_little_endian=syntax != ExplicitVRBigEndian,
+            specific_tags=list(tags),
+        )
 
 
 _PIXEL_DATA_TAGS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")

@@ -9,7 +9,7 @@ pydicom: it never has an opinion of its own.
 import struct
 from typing import cast
 
-from pydicom.charset import convert_encodings, default_encoding
+from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
@@ -54,10 +54,11 @@ def read_plain(
     dataset = Dataset(elements)
     dataset.set_original_encoding(False, True, default_encoding)
     if (character_set := elements.get(_CHARACTER_SET)) is not None:
-        if character_set.VR != "CS":
+        name = convert_string(character_set.value or b"", True)
+        # pydicom warns of a name that it does not know, and knows what several of them mean.
+        if character_set.VR != "CS" or not isinstance(name, str) or name not in python_encoding:
             return None
-        names = convert_string(character_set.value or b"", True)
-        dataset.set_original_encoding(False, True, convert_encodings(names))
+        dataset.set_original_encoding(False, True, convert_encodings(name))
     return dataset, position
 
 

@@ -36,6 +36,19 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 @contextmanager
+def failing(reason: Reason, detail: str) -> Iterator[None]:
+    """As `parsing`, for what cannot warn: to silence warnings and to let them speak again takes its time.
+
+    Raises:
+        Rejected: the library failed.
+    """
+    try:
+        yield
+    except _MALFORMED as error:
+        raise Rejected(reason, f"{detail} ({type(error).__name__})") from None
+
+
+@contextmanager
 def parsing(reason: Reason, detail: str) -> Iterator[None]:
     """Turn a library's failure on damaged input into Rejected, silence its warnings.
 
@@ -48,9 +61,6 @@ def parsing(reason: Reason, detail: str) -> Iterator[None]:
     Raises:
         Rejected: the library failed.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), failing(reason, detail):
         warnings.simplefilter("ignore")
-        try:
-            yield
-        except _MALFORMED as error:
-            raise Rejected(reason, f"{detail} ({type(error).__name__})") from None
+        yield
