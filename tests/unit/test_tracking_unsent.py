@@ -430,7 +430,7 @@ def test_a_training_that_breaks_off_unseen_is_said_to_be_lost(
     with pytest.raises(ValueError, match=r"^$"):
         break_off()
     assert capfd.readouterr().err.endswith("MLflow has no run of this training, which is FAILED.\n")
-    server.left = 3
+    server.left = 4
     with pytest.raises(ValueError, match=r"^$"):
         break_off()
     server.left = None

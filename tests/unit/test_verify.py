@@ -10,6 +10,7 @@ from verification_examples import change_json, write_checkout
 from pneumonia import paths
 from pneumonia.params import load_params
 from pneumonia.tracking import provenance
+from pneumonia.tracking.origin import milliseconds
 from pneumonia.tracking.run import Run, flatten_params
 from pneumonia.tracking.store import find_store, open_store
 from pneumonia.verification.mlflow_run import check_mlflow
@@ -42,11 +43,12 @@ def record_run(root: Path, **changed_params: str) -> Run:
     params = flatten_params(load_params(root / "params.yaml").model_dump()) | changed_params
     tags = {name: provenance.file_md5(root / path) for name, path in provenance.DATA.items()}
     tags[provenance.WEIGHTS] = provenance.file_md5(root / paths.WEIGHTS)
-    run = Run.create(open_store(root.resolve()), "tepid-hoke", params, tags)
-    run.log_results(root / paths.TRAIN_METRICS, "train.")
-    run.log_results(root / paths.DATA_REPORT, "data.")
-    run.log_results(root / paths.EVALUATE_METRICS)
-    run.finish()
+    run = Run.create(open_store(root.resolve()), "tepid-hoke", tags, milliseconds())
+    run.log_params(params)
+    run.log_results(root / paths.TRAIN_METRICS, milliseconds(), "train.")
+    run.log_results(root / paths.DATA_REPORT, milliseconds(), "data.")
+    run.log_results(root / paths.EVALUATE_METRICS, milliseconds())
+    run.finish(milliseconds())
     return run
 
 
@@ -69,11 +71,11 @@ def test_a_run_of_the_checkout_agrees_until_one_of_the_two_changes(root: Path) -
     assert check_mlflow(root) == Outcome(note=f"run tepid-hoke ({run.id})")
 
     auroc = json.loads((root / paths.EVALUATE_METRICS).read_text("utf-8"))["test"]["auroc"]
-    run.log_metrics({"test.auroc": 0.99}, step=1)
+    run.log_metrics({"test.auroc": 0.99}, milliseconds(), step=1)
     assert only(check_mlflow(root)) == (
         f"run tepid-hoke ({run.id}): test.auroc is 0.99 in MLflow, {auroc:.6g} in metrics/evaluate.json"
     )
-    run.log_metrics({"test.auroc": auroc}, step=2)
+    run.log_metrics({"test.auroc": auroc}, milliseconds(), step=2)
     change_json(root / paths.TRAIN_METRICS, lambda values: values.update(device="gpu"))
     assert only(check_mlflow(root)).endswith("train.device is cpu in MLflow, gpu in metrics/train.json")
     change_json(root / paths.TRAIN_METRICS, lambda values: values.update(device="cpu"))

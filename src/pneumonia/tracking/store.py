@@ -177,7 +177,6 @@ def _experiment(client: MlflowClient, root: Path, uri: str, name: str) -> str:
     return str(experiment.experiment_id)
 
 
-
 def _is_server(uri: str) -> bool:
     """Whether a server keeps the artifacts: all but databases, which only know of them."""
     return not uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
