@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pneumonia.errors import UserError
 
+PART = ".part"
+"""Ending of an unfinished file."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The disk, the user's share of it, or what one file or process may write."""
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -25,7 +28,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full, there is no permission to write, or something is in the way.
     """
-    part = target.with_name(f"{target.name}.part")
+    part = target.with_name(f"{target.name}{PART}")
     with disk_errors_in_words(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -67,9 +70,12 @@ def in_words(error: OSError, target: Path) -> str | None:
     """
     if error.errno in FULL:
         return f"There is no space left in {target.parent} for {target.name}; free some and run again."
-    place = error.filename2 or error.filename or target
+    place = str(error.filename2 or error.filename or target).removesuffix(PART)
     if error.errno in FORBIDDEN:
-        return f"{place} cannot be opened or written: {error.strerror}; change its permissions and run again."
+        return (
+            f"{place} cannot be opened or written: {error.strerror}; change its permissions, or those of its "
+            "folder, and run again."
+        )
     if error.errno in IN_THE_WAY:
         return f"{place} is in the way: {error.strerror}; move it elsewhere and run again."
     return None

@@ -53,19 +53,24 @@ class Repository:
             **additions,
         }
 
-    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
-        """Run a command in the repository; return what it printed, stdout and stderr together."""
-        done = subprocess.run(
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
+        """Start a command in the repository; stdout and stderr come together."""
+        return subprocess.Popen(
             command,
             cwd=self.root,
             env=self.environment(**environment),
             text=True,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            check=False,
         )
-        assert (done.returncode != 0) == fails, f"{command} ended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
+
+    def run(self, *command: str, fails: bool = False, stdin: str = "", **environment: str) -> str:
+        """Run a command in the repository; return what it printed, stdout and stderr together."""
+        with self.start(*command, **environment) as process:
+            output, _ = process.communicate(stdin)
+        assert (process.returncode != 0) == fails, f"{command} ended with {process.returncode}:\n{output}"
+        return output
 
     def dvc(self, *arguments: str, fails: bool = False, **environment: str) -> str:
         return self.run("dvc", *arguments, fails=fails, **environment)

@@ -156,7 +156,12 @@ def reason(error: BaseException) -> str:
 
 
 def _connect(uri: str) -> MlflowClient:
-    for name, level in (("mlflow", logging.ERROR), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+    # What MLflow logs as an error it also raises; here a sentence is made of it, there a traceback.
+    for name, level in (
+        ("mlflow", logging.CRITICAL),
+        ("alembic", logging.WARNING),
+        ("urllib3", logging.ERROR),
+    ):
         logging.getLogger(name).setLevel(level)
     # MLflow's ten attempts with doubling pauses are 100 seconds for a database that is down.
     mlflow_database.MAX_RETRY_COUNT = 3

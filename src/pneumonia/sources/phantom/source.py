@@ -113,7 +113,10 @@ def _draw_all(cohort: list[Film], seed: int, processes: int | None) -> Generator
         joblib.delayed(draw_file)(film, seed) for film in cohort
     )
     try:
-        yield from tqdm(drawn, total=len(cohort), desc="draw", unit="image", disable=None)
+        with tqdm(total=len(cohort), desc="draw", unit="image", disable=None) as bar:
+            for content in drawn:
+                yield content
+                bar.update()
     finally:
         # When the disk is full, nobody wants to know how many tasks joblib has had to cancel for that.
         with warnings.catch_warnings(action="ignore"):
