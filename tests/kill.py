@@ -18,7 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -61,28 +61,41 @@ def kill_and_compare(reference: Repository, folder: Path, kills: int, seed: int)
     """
     dice = random.Random(seed)
     repository = Repository(folder / "killed")
-    shutil.copytree(reference.root, repository.root, symlinks=True)
+    root, log = repository.root, folder / "log"
+    shutil.copytree(reference.root, root, symlinks=True)
     with_dvc = min(WITH_DVC, kills // len(STAGES))
-    alone = kills - with_dvc
     counts: dict[str, dict[str, int]] = {}
-    for number in range(alone):
-        stage = STAGES[number * len(STAGES) // alone]
+    for number in range(kills - with_dvc):
+        stage = STAGES[number * len(STAGES) // (kills - with_dvc)]
         if stage not in counts:
-            status, counts[stage] = run_stage(repository.root, stage, folder / "log")
-            assert status == 0, (folder / "log").read_text("utf-8")
+            status, counts[stage] = run_stage(root, stage, log)
+            assert status == 0, log.read_text("utf-8")
         kind = dice.choice(KINDS)
         moment = Moment(kind, dice.randint(1, counts[stage][kind]), dice.choice(SIGNALS))
-        status, _ = run_stage(repository.root, stage, folder / "log", moment)
-        yield f"{stage} {moment.signal} {_in_words(status)}"
-        restore(repository.root, reference.root, stage)
-    (repository.root / "dvc.lock").unlink()
+        while (status := run_stage(root, stage, log, moment)[0]) == 0:
+            # It was over before, with less to do than when the events were counted.
+            yield from differences(root, reference.root, outputs(root, stage))
+            moment = replace(moment, number=max(1, moment.number // 2), signal="SIGKILL")
+        yield f"{stage} by {moment.signal}: {_in_words(status)}"
+        restore(root, reference.root, stage)
+    # One more, not at random, so that there is something to resume for sure.
+    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    run_stage(root, "train", log, Moment("state", 2, "SIGKILL"))
+    (root / "dvc.lock").unlink()
+    printed = ""
     for _ in range(with_dvc):
         word = dice.choice((*(f"stages.{stage}" for stage in STAGES), "bin/dvc"))
         most = 300 if word == "bin/dvc" else counts[word.removeprefix("stages.")]["disk"]
-        moment = Moment("disk", dice.randint(1, most), "SIGKILL")
-        yield f"dvc with {word} {kill_dvc(repository, word, moment)}"
-    repository.dvc("repro", "--no-run-cache")
-    yield from differences(repository.root, reference.root) or ["the same bytes"]
+        end, output = kill_dvc(repository, word, Moment("disk", dice.randint(1, most), "SIGKILL"))
+        yield f"dvc at {word}: {end}"
+        printed += output
+    printed += repository.dvc("repro", "--no-run-cache")
+    found = differences(root, reference.root, [Path("dvc.lock"), *outputs(root)])
+    found += [] if "resuming after epoch 1 of" in printed else ["DIFFERENCE: nothing was resumed"]
+    # What killed processes have left, and nobody would ever remove.
+    left = [*(root / FOLDER).glob("*"), *(path for path in root.rglob("*.part") if ".dvc" not in path.parts)]
+    found += [f"DIFFERENCE: {path.relative_to(root)} was left over" for path in left]
+    yield from found or ["the same bytes"]
 
 
 def run_stage(root: Path, stage: str, log: Path, moment: Moment | None = None) -> tuple[int, dict[str, int]]:
@@ -132,8 +145,12 @@ def _stage(root: Path, stage: str, log: Path, moment: Moment | None, counts: Con
         os._exit(status)  # without waiting for workers, as multiprocessing would
 
 
-def kill_dvc(repository: Repository, word: str, moment: Moment) -> str:
-    """Run `dvc repro` until the process with `word` in its command line comes to its moment; say its end."""
+def kill_dvc(repository: Repository, word: str, moment: Moment) -> tuple[str, str]:
+    """Run `dvc repro` until the process with `word` in its command line comes to its moment.
+
+    Returns:
+        How it ended, and what it printed.
+    """
     environment = repository.environment(
         PYTHONPATH=str(CHECKOUT / "tests" / "kill_hook"),
         KILL=f"{word} {moment.kind} {moment.number} {moment.signal}",
@@ -143,10 +160,12 @@ def kill_dvc(repository: Repository, word: str, moment: Moment) -> str:
         cwd=repository.root,
         env=environment,
         start_new_session=True,  # a group of its own, for the signal
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=False,
     )
-    return _in_words(done.returncode)
+    return _in_words(done.returncode), done.stdout
 
 
 def outputs(root: Path, stage: str | None = None) -> list[Path]:
@@ -175,12 +194,9 @@ def restore(root: Path, reference: Path, stage: str) -> None:
         copy(reference / out, root / out)
 
 
-def differences(root: Path, reference: Path) -> list[str]:
-    """What is not as in the reference: dvc.lock, an output; and what killed processes have left for good."""
-    places = [Path("dvc.lock"), *outputs(root)]
-    found = [f"DIFFERENCE: {place}" for place in places if _bytes(root / place) != _bytes(reference / place)]
-    left = [*(root / FOLDER).glob("*"), *(path for path in root.rglob("*.part") if ".dvc" not in path.parts)]
-    return found + [f"DIFFERENCE: {path.relative_to(root)} was left over" for path in left]
+def differences(root: Path, reference: Path, places: list[Path]) -> list[str]:
+    """Which files and folders are not as in the reference."""
+    return [f"DIFFERENCE: {place}" for place in places if _bytes(root / place) != _bytes(reference / place)]
 
 
 def _bytes(path: Path) -> dict[Path, bytes]:

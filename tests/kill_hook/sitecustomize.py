@@ -1,7 +1,7 @@
 """Python runs this when it starts, where this folder is on its path: the process may have to end at a moment.
 
-The moment is the n-th audit event (PEP 578) of the process, or the n-th of those that change what is on the
-disk. No clock: the same number is the same moment on a slow machine.
+The moment is the n-th audit event (PEP 578) of the process, of all or of a kind. No clock: the same number is
+the same moment on a slow machine.
 """
 
 import os
@@ -26,15 +26,19 @@ KILL = "KILL"
 
 
 def arm(kind: str, number: int, name: str) -> Counter[str]:
-    """Count events; at the `number`-th of a kind send the signal to all processes of the group."""
+    """Count events; at the `number`-th of a kind send the signal to all processes of the group.
+
+    The kinds: `any`; `disk`, that change what is there; `state`, where a state of the
+    training is about to get its name.
+    """
     counts: Counter[str] = Counter()
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
         changes = event in CHANGES or (event == "open" and _writes(arguments))
-        counts["any"] += 1
-        counts["disk"] += changes
-        if counts[kind] == number and (changes or kind == "any"):
-            counts[kind] += 1
+        state = event == "os.rename" and str(arguments[1]).endswith(".state")
+        happened = {"any": True, "disk": changes, "state": state}
+        counts.update(happened)
+        if happened[kind] and counts[kind] == number:
             os.killpg(0, signal.Signals[name])
 
     sys.addaudithook(count)
