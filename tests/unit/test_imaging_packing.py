@@ -373,12 +373,11 @@ def test_results_do_not_pile_up_behind_a_slow_one(case: Case, monkeypatch: pytes
     decode, done, done_meanwhile = packing._decode_chunk, [], []
     others_stopped = threading.Event()  # because there is no room, or nothing left to do
 
-    class Room(threading.Semaphore):
-        def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-            if super().acquire(blocking=False):
-                return True
-            others_stopped.set()
-            return super().acquire(blocking, timeout)
+    class WatchedRoom(packing.Room):
+        def enter(self, number: int) -> None:
+            if not self.has_place(number):
+                others_stopped.set()
+            super().enter(number)
 
     def slow(archive: Archive, records: Sequence[Record], *rest: Any) -> list[Any]:
         if records[0].file == "set/00.png":
@@ -390,7 +389,7 @@ def test_results_do_not_pile_up_behind_a_slow_one(case: Case, monkeypatch: pytes
             others_stopped.set()
         return results
 
-    monkeypatch.setattr(packing.threading, "Semaphore", Room)
+    monkeypatch.setattr(packing, "Room", WatchedRoom)
     monkeypatch.setattr(packing, "_decode_chunk", slow)
     case.pack(workers=2)
     assert len(done) == 12

@@ -5,7 +5,6 @@ What comes out depends on the records only: not on their order, the number of wo
 
 import csv
 import hashlib
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
@@ -35,6 +34,7 @@ from pneumonia.imaging.isolation import (
 )
 from pneumonia.imaging.perceptual_hash import perceptual_hash
 from pneumonia.imaging.rejection import Reason, Rejected
+from pneumonia.imaging.room import Room
 from pneumonia.imaging.square import box_in_square, to_square
 from pneumonia.params import Preprocess
 from pneumonia.sources.archive import Archive, DamagedMemberError, Member
@@ -170,15 +170,15 @@ def _decoded(
     size = max(1, min(32, TASK_BYTES // preprocess.size**2))
     starts = range(0, len(records), size)
     count = max(1, min(joblib.effective_n_jobs(workers), len(starts)))
-    room = threading.Semaphore(TASKS_AHEAD * count)
+    room = Room(TASKS_AHEAD * count)
     stopped = False
 
-    def decode(chunk: Sequence[Record]) -> list[_Packed | Rejection]:
-        room.acquire()
+    def decode(number: int, chunk: Sequence[Record]) -> list[_Packed | Rejection]:
+        room.enter(number)
         try:
             return _decode_chunk(archive, chunk, preprocess)
         except BaseException:
-            room.release(len(starts))  # the others must not wait for a result that will not be fetched
+            room.open()  # the others must not wait for a result that will not be fetched
             raise
 
     # Threads that wait for a decoding process each; a backend of dask or ray, where one is set, comes first.
@@ -186,12 +186,12 @@ def _decoded(
     shared = getattr(backend, "supports_sharedmem", False)
 
     def tasks() -> Iterator[Any]:
-        for start in starts:
+        for number, start in enumerate(starts):
             if stopped:
                 return
             chunk = records[start : start + size]
             yield (
-                joblib.delayed(decode)(chunk)
+                joblib.delayed(decode)(number, chunk)
                 if shared
                 else joblib.delayed(_decode_chunk)(archive, chunk, preprocess)
             )
@@ -202,12 +202,12 @@ def _decoded(
             for results in chunks:
                 yield from results
                 bar.update(len(results))
-                room.release()
+                room.take()
     finally:
         # When the caller stops early: the few tasks under way are waited for, because joblib answers an
         # abandoned generator with warnings and a broken pool.
         stopped = True
-        room.release(len(starts))
+        room.open()
         for _ in chunks:
             pass
         close_idle()
