@@ -168,6 +168,7 @@ def test_a_server_that_comes_back_gets_the_run_from_the_next_stage(
     server.left = None
     if stage == "evaluate":
         record.record_evaluation(checkout, params)
+        assert unsent.kept(root) == []
     record.record_gallery(checkout, params)
     assert contents(root) == [whole]
     assert unsent.kept(root) == []
