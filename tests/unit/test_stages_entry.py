@@ -47,7 +47,8 @@ def test_a_full_disk_and_a_missing_right_are_sentences() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "metrics/data.json")
     assert raising(full) == "error: There is no space left in metrics for data.json; free some and run again."
     assert raising(PermissionError(errno.EACCES, "Permission denied", "x")) == (
-        "error: x cannot be opened or written: Permission denied; change its permissions and run again."
+        "error: x cannot be opened or written: Permission denied; change its permissions, or those of its "
+        "folder, and run again."
     )
 
 
