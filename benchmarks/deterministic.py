@@ -8,10 +8,7 @@ does meets both. cuBLAS reads the size of its workspace once in a process: here 
 """
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.decoding import processor
+from benchmarks.machine import machine
 from pneumonia.network.build import build
 from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import normalise
@@ -112,17 +109,9 @@ def measure(architectures: Mapping[str, int], size: int, *, steps: int, rounds: 
             device: choose_compute(device, PARAMS.precision, PARAMS.threads, deterministic=True).precision
             for device in devices
         },
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "threads": PARAMS.threads,
-            "gpu": torch.cuda.get_device_name() if "gpu" in devices else "none",
-            "system": platform.platform(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("torch", "timm", "numpy")},
-        },
+        **machine("torch", "timm", "numpy"),
+        "threads": PARAMS.threads,
+        "gpu": torch.cuda.get_device_name() if "gpu" in devices else "none",
         "results": {
             device: {
                 arch: compare(arch, batch_size, size, device, steps=steps, rounds=rounds)

@@ -18,7 +18,7 @@ def test_it_measures_what_it_says_and_asserts_no_time(monkeypatch: pytest.Monkey
     on_cpu = found["results"]["cpu"]["test_resnet"]
     for values in (on_cpu["time_with_over_without"], *on_cpu["images_a_second"].values()):
         assert 0 < values["smallest"] <= values["median"] <= values["largest"]
-    assert found["machine"].keys() == {"processor", "cores", "threads", "gpu", "system"}
+    assert {"machine", "versions", "threads", "gpu"} <= found.keys()
     # Two steps of each to warm up; then turns of three, another one first each time.
     turns = [(True, 2), (False, 2), (True, 3), (False, 3), (False, 3), (True, 3)]
     assert settings[:16] == [value for value, steps in turns for _ in range(steps)]
