@@ -10,13 +10,14 @@ from pathlib import Path
 
 
 def when_written(name: str, happen: Callable[[], None]) -> None:
-    """Call `happen` each time just before Python opens a file for writing whose name starts with `name`."""
+    """Call `happen` once, just before Python opens a file for writing whose name starts with `name`."""
+    waiting = [happen]
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        if event == "open" and waiting and isinstance(arguments[0], str | bytes | os.PathLike):
             path, _, flags = arguments
             if flags & (os.O_WRONLY | os.O_RDWR) and Path(os.fsdecode(path)).name.startswith(name):
-                happen()
+                waiting.pop()()
 
     sys.addaudithook(hook)
 
@@ -31,6 +32,8 @@ def fill_disk(room: int) -> None:
 
 def drop_privileges() -> None:
     """From now on permissions count for root as they do for others (capset(2), all sets empty)."""
+    if os.geteuid() != 0:
+        return
     version_3, this_process = 0x20080522, 0
     header = (ctypes.c_uint32 * 2)(version_3, this_process)
     libc = ctypes.CDLL(None, use_errno=True)
