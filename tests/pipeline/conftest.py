@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -118,12 +119,25 @@ def copy_of_checkout(target: Path) -> Repository:
 @pytest.fixture(scope="session")
 def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """After `dvc repro` with tiny parameters and a commit. Read it; to change it take `repository`."""
-    repository = copy_of_checkout(tmp_path_factory.mktemp("rebuilt") / "checkout of the pipeline")
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "built once"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            building = Repository(own / "being built")
+            rebuild(building)
+            building.root.rename(shared)
+    root = own / "rebuilt" / "checkout of the pipeline"
+    shutil.copytree(shared, root, symlinks=True)
+    return Repository(root)
+
+
+def rebuild(repository: Repository) -> None:
+    """Make the repository, in a new folder."""
+    copy_of_checkout(repository.root)
     repository.set_params(**TINY)
     repository.commit("tiny parameters")
     repository.dvc("repro")
     repository.commit("tiny run")
-    return repository
 
 
 @pytest.fixture

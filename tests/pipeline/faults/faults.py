@@ -30,6 +30,12 @@ def fill_disk(room: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
+def make_room() -> None:
+    """Take the limit of `fill_disk` back."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
 def drop_privileges() -> None:
     """From now on permissions count for root as they do for others (capset(2), all sets empty)."""
     if os.geteuid() != 0:

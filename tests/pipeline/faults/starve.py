@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import faults
+from joblib.externals.loky import get_reusable_executor
 
 sys.path[:0] = [str(Path.cwd()), str(Path.cwd() / "src")]
 entry = importlib.import_module("stages.entry")
@@ -38,7 +39,12 @@ def run(case: dict[str, Any], said: int) -> None:
     if "forbidden" in case:
         Path(case["forbidden"]).chmod(0o555)
         faults.drop_privileges()
-    entry.run(STAGES[case["stage"]])
+    try:
+        entry.run(STAGES[case["stage"]])
+    finally:
+        # A program's end does so; that of multiprocessing's child waits minutes for the idle workers.
+        faults.make_room()
+        get_reusable_executor().shutdown()
 
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
