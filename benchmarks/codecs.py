@@ -9,7 +9,6 @@ The decoders are alternated within one run; time is the process's own processor 
 """
 
 import importlib.metadata
-import json
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
@@ -38,7 +38,7 @@ from pydicom.uid import (
 )
 
 from benchmarks.decoding import films, jpeg
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from pneumonia.imaging.codestream import decode_codestream
 from tests.unit.imaging_files import dicom
 from tests.unit.imaging_mutations import damaged
@@ -116,10 +116,7 @@ def by_pydicom(coding: str, side: int, plugin: str) -> Decoder:
     decoder = get_decoder(syntax)
 
     def decode(frame: bytes) -> NDArray[Any]:
-        # A basic offset table of length 0, the frame, the end: PS3.5 A.4.
-        even = frame + b"\0" * (len(frame) % 2)
-        item = b"\xfe\xff\x00\xe0" + len(even).to_bytes(4, "little") + even
-        empty.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0" + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        empty.PixelData = encapsulate([frame])
         return decoder.as_array(empty, decoding_plugin=plugin, raw=True)[0]
 
     return decode
@@ -190,14 +187,13 @@ def main() -> None:
         for name, figures in found.items():
             figures["deaths"] = deaths(coding, name)
             sys.stdout.write(f"{coding:<20}{name:<30}{figures}\n")
-    report = {
+    found_of_all = {
         "what": f"{SIDE} x {SIDE}, pictures a second of processor time on one core, median of {ROUNDS}; "
         f"deaths of the process in {DAMAGED} damaged frames",
         **machine("imagecodecs", "opencv-python-headless", "pillow", "pydicom", *installed()),
         "results": results,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8", newline="\n")
+    report(found_of_all, RESULTS)
 
 
 if __name__ == "__main__":

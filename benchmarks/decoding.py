@@ -8,7 +8,6 @@ them alike. Time is the process's own processor time: on a busy machine it count
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import JPEGBaseline8Bit
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from pneumonia.imaging.decode import decode, decode_with_facts
 from pneumonia.imaging.packing import _decode_one
 from pneumonia.imaging.square import to_square
@@ -155,11 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer images and rounds; nothing is written")
     quick = parser.parse_args().quick
-    text = json.dumps(measure(*((4, 5) if quick else (24, 31))), indent=2) + "\n"
-    print(text, end="")
-    if not quick:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(text, encoding="utf-8", newline="\n")
+    report(measure(*((4, 5) if quick else (24, 31))), None if quick else RESULTS)
 
 
 if __name__ == "__main__":

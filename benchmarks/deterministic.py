@@ -8,7 +8,6 @@ does meets both. cuBLAS reads the size of its workspace once in a process: here 
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from pneumonia.network.build import build
 from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import normalise
@@ -132,11 +131,7 @@ def main() -> None:
         if quick
         else measure(ARCHITECTURES, PARAMS.preprocess.size, steps=5, rounds=20)
     )
-    text = json.dumps(found, indent=2) + "\n"
-    print(text, end="")
-    if not quick:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(text, encoding="utf-8", newline="\n")
+    report(found, None if quick else RESULTS)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""On what a benchmark was run."""
+"""What all benchmarks do: say on what they were run, and write what they found."""
 
 import importlib.metadata
+import json
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +28,12 @@ def processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def report(found: dict[str, Any], path: Path | None) -> None:
+    """Print what was found, and write it to the file, if one is given."""
+    text = json.dumps(found, indent=2) + "\n"
+    sys.stdout.write(text)
+    if path is not None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")

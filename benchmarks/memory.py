@@ -16,7 +16,7 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, report
 from benchmarks.peak import peak_mib
 from pneumonia.imaging import isolation, packing
 from pneumonia.params import load_params
@@ -86,10 +86,7 @@ def main() -> None:
     if len(sys.argv) == 2:
         print(json.dumps(peaks(Path(sys.argv[1]))))
         return
-    text = json.dumps(measure(COUNTS), indent=2) + "\n"
-    print(text, end="")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text, encoding="utf-8", newline="\n")
+    report(measure(COUNTS), RESULTS)
 
 
 if __name__ == "__main__":
