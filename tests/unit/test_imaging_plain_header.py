@@ -11,6 +11,7 @@ from pneumonia.imaging import header
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.frame import _only_fragment
 from pneumonia.imaging.header import looks_like_dicom, parse
+from pneumonia.imaging.plain_header import by_pydicom
 from pneumonia.imaging.rejection import Rejected
 from tests.unit.imaging_files import RAMP_8, dicom
 from tests.unit.imaging_mutations import damaged, valid_files
@@ -68,9 +69,10 @@ def cases(request: pytest.FixtureRequest) -> list[bytes]:
 def elements(content: bytes, tags: frozenset[int]) -> Any:
     """All that `parse` finds, as values that can be compared."""
     try:
-        dataset, syntax, _ = parse(content, tags)
+        parsed, syntax, _ = parse(content, tags)
     except Rejected as rejected:
         return str(rejected)
+    dataset = by_pydicom(parsed)
     found = {tag: dataset.get_item(tag, keep_deferred=True) for tag in dataset.keys()}  # noqa: SIM118
     return found, dataset.original_encoding, dataset.original_character_set, syntax
 

@@ -6,10 +6,9 @@ modalities or other parts of the body. Anything unknown is let through.
 
 import re
 
-from pydicom.dataset import Dataset
-
 from pneumonia.imaging.elements import code
 from pneumonia.imaging.facts import HeaderFacts
+from pneumonia.imaging.plain_header import AnyDataset
 from pneumonia.imaging.rejection import Reason, Rejected
 
 
@@ -37,7 +36,7 @@ _OTHER_PARTS = _codes(
 )
 
 
-def check_acceptance(dataset: Dataset, facts: HeaderFacts, frontal_only: bool) -> None:
+def check_acceptance(dataset: AnyDataset, facts: HeaderFacts, frontal_only: bool) -> None:
     """Refuse what the header says is no chest radiograph of the wanted view.
 
     Raises:
@@ -46,7 +45,8 @@ def check_acceptance(dataset: Dataset, facts: HeaderFacts, frontal_only: bool) -
     modality = code(dataset, "Modality")
     if modality in _OTHER_MODALITIES:
         raise Rejected(Reason.WRONG_MODALITY, f"modality {modality}")
-    words = [word for word in re.split(r"[^A-Z]+", code(dataset, "BodyPartExamined")) if word]
+    part = code(dataset, "BodyPartExamined")
+    words = [word for word in re.split(r"[^A-Z]+", part) if word] if part else []
     others = [word for word in words if word in _OTHER_PARTS]
     if others and not _CHEST_WORDS.intersection(words):
         raise Rejected(Reason.WRONG_BODY_PART, f"body part {others[0]}")

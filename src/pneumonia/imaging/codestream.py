@@ -23,7 +23,7 @@ still comes out of Pillow, with the same pixels; the rest is rejected by the nam
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ try:
     import imagecodecs
 except ModuleNotFoundError:
     imagecodecs = None  # type: ignore[assignment]
+
+Buffer = bytes | memoryview
+"""A frame within its file, so that nothing is copied; most are decoded without being looked through."""
 
 Coding = Literal["jpeg", "jpeg-12", "jpeg-lossless", "jpeg-ls", "jpeg-2000"]
 
@@ -61,12 +64,12 @@ class Codestream:
     """A JPEG says of itself whether it is RGB or YCbCr, by a JFIF or an Adobe segment."""
 
 
-def is_codestream(frame: bytes) -> bool:
+def is_codestream(frame: Buffer) -> bool:
     """Whether the bytes begin as the JPEG family or JPEG 2000 do."""
-    return frame.startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  "))
+    return bytes(frame[:12]).startswith((b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  "))
 
 
-def read_codestream_header(frame: bytes) -> Codestream:
+def read_codestream_header(frame: Buffer) -> Codestream:
     """Read size and coding, decoding nothing.
 
     Raises:
@@ -74,7 +77,7 @@ def read_codestream_header(frame: bytes) -> Codestream:
     """
     reason = Reason.UNREADABLE if _has_end(frame) else Reason.TRUNCATED
     with failing(reason, "damaged header of a compressed frame"):
-        header = _jpeg_header(frame) if frame.startswith(b"\xff\xd8") else _jpeg2000_header(frame)
+        header = _jpeg_header(frame) if frame[:2] == b"\xff\xd8" else _jpeg2000_header(bytes(frame))
     if not 2 <= header.precision <= 16 or header.samples not in (1, 3, 4):
         raise Rejected(
             Reason.UNREADABLE, f"compressed frame of {header.samples} samples with {header.precision} bits"
@@ -83,7 +86,7 @@ def read_codestream_header(frame: bytes) -> Codestream:
     return header
 
 
-def decode_codestream(frame: bytes, *, stored_as_rgb: bool = False) -> tuple[Codes, Codestream]:
+def decode_codestream(frame: Buffer, *, stored_as_rgb: bool = False) -> tuple[Codes, Codestream]:
     """Decode one frame.
 
     Args:
@@ -104,11 +107,14 @@ def decode_codestream(frame: bytes, *, stored_as_rgb: bool = False) -> tuple[Cod
         raise Rejected(Reason.TRUNCATED, "the compressed frame has no end")
     if header.samples == 4:
         raise Rejected(Reason.UNREADABLE, "compressed frame of 4 samples")
-    with parsing(Reason.UNREADABLE, f"damaged {header.coding} frame"):
-        if header.coding == "jpeg":
-            samples = _decode_jpeg(frame, rgb=stored_as_rgb and not header.colour_told)
-        else:
-            samples = _decode_rarer(frame, header.coding)
+    rgb = stored_as_rgb and not header.colour_told
+    damaged = f"damaged {header.coding} frame"
+    if header.coding == "jpeg" and imagecodecs is not None:
+        with failing(Reason.UNREADABLE, damaged):
+            samples = _decode_jpeg(frame, rgb)
+    else:
+        with parsing(Reason.UNREADABLE, damaged):
+            samples = _decode_rarer(bytes(frame), header.coding, rgb)
     if samples.shape[:2] != (header.height, header.width):
         raise Rejected(Reason.UNREADABLE, "a compressed frame of two sizes")
     spare_bits = samples.dtype.kind == "u" and header.precision < 8 * samples.dtype.itemsize
@@ -117,19 +123,35 @@ def decode_codestream(frame: bytes, *, stored_as_rgb: bool = False) -> tuple[Cod
     return as_codes(samples, header.precision), header
 
 
-def _has_end(frame: bytes) -> bool:
+def _has_end(frame: Buffer) -> bool:
     """Whether the last scan or tile ends; neither marker can occur within compressed data."""
     # Before the padding of a DICOM fragment, or before whatever a camera appends.
-    return _END in frame[-64:] or frame.rfind(_END) > max(frame.rfind(_SCAN), frame.rfind(_TILE))
+    if _END in bytes(frame[-64:]):
+        return True
+    frame = bytes(frame)
+    return frame.rfind(_END) > max(frame.rfind(_SCAN), frame.rfind(_TILE))
 
 
-def _decode_jpeg(frame: bytes, rgb: bool) -> NDArray[np.uint8]:
+def _decode_jpeg(frame: Buffer, rgb: bool) -> NDArray[np.uint8]:
     """To luminance, without decoding the colour of YCbCr; libjpeg takes a frame for that unless it knows."""
-    if imagecodecs is None:
-        return _decode_jpeg_by_pillow(frame, rgb)
     samples: NDArray[np.uint8] = imagecodecs.jpeg8_decode(
-        frame, colorspace="RGB" if rgb else None, outcolorspace="GRAYSCALE"
+        cast("bytes", frame), colorspace="RGB" if rgb else None, outcolorspace="GRAYSCALE"
     )
+    return samples
+
+
+def _decode_rarer(frame: bytes, coding: Coding, rgb: bool) -> NDArray[Any]:
+    if coding == "jpeg":
+        return _decode_jpeg_by_pillow(frame, rgb)
+    if imagecodecs is None:
+        raise Rejected(Reason.UNSUPPORTED_COMPRESSION, f"{coding}: install the package imagecodecs")
+    samples: NDArray[Any]
+    if coding == "jpeg-ls":
+        samples = imagecodecs.jpegls_decode(frame)
+    elif coding == "jpeg-2000":
+        samples = imagecodecs.jpeg2k_decode(frame, numthreads=1)
+    else:
+        samples = imagecodecs.jpeg8_decode(frame)
     return samples
 
 
@@ -143,24 +165,11 @@ def _decode_jpeg_by_pillow(frame: bytes, rgb: bool) -> NDArray[np.uint8]:
         return luminance(np.asarray(image), 8)
 
 
-def _decode_rarer(frame: bytes, coding: Coding) -> NDArray[Any]:
-    if imagecodecs is None:
-        raise Rejected(Reason.UNSUPPORTED_COMPRESSION, f"{coding}: install the package imagecodecs")
-    samples: NDArray[Any]
-    if coding == "jpeg-ls":
-        samples = imagecodecs.jpegls_decode(frame)
-    elif coding == "jpeg-2000":
-        samples = imagecodecs.jpeg2k_decode(frame, numthreads=1)
-    else:
-        samples = imagecodecs.jpeg8_decode(frame)
-    return samples
-
-
 _MAX_SCANS = 200
 """A progressive colour JPEG has about ten; thousands would keep a decoder busy for hours."""
 
 
-def _jpeg_header(frame: bytes) -> Codestream:
+def _jpeg_header(frame: Buffer) -> Codestream:
     """Find the start of frame: ITU-T T.81 B.2.2, and for JPEG-LS ITU-T T.87 C.2.2."""
     position, colour_told = 2, False
     while True:
@@ -178,7 +187,7 @@ def _jpeg_header(frame: bytes) -> Codestream:
             samples = frame[position + 9]
             if coding == "jpeg" and precision != 8:
                 coding = "jpeg-12"
-            if marker == _PROGRESSIVE and frame.count(_SCAN) > _MAX_SCANS:
+            if marker == _PROGRESSIVE and bytes(frame).count(_SCAN) > _MAX_SCANS:
                 raise ValueError("too many scans")
             return Codestream(coding, height, width, samples, precision, colour_told)
         colour_told |= frame[position + 4 : position + 9] in (b"JFIF\0", b"Adobe")

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from pneumonia.imaging.acceptance import check_acceptance
@@ -10,6 +9,7 @@ from pneumonia.imaging.facts import HeaderFacts, read_facts
 from pneumonia.imaging.frame import Frame, read_frame
 from pneumonia.imaging.grey import Rendering, luminance, to_grey
 from pneumonia.imaging.header import read_header
+from pneumonia.imaging.plain_header import AnyDataset, by_pydicom
 from pneumonia.imaging.rejection import Reason
 from pneumonia.imaging.third_party import parsing
 from pneumonia.imaging.transformations import read_transformations
@@ -42,12 +42,12 @@ def decode_dicom(
     return _colour_to_grey(dataset, frame), facts
 
 
-def _colour_to_grey(dataset: Dataset, frame: Frame) -> NDArray[np.uint8]:
+def _colour_to_grey(dataset: AnyDataset, frame: Frame) -> NDArray[np.uint8]:
     """Secondary captures in colour: luminance, without window, as colour is always ready to be shown."""
     samples, bits = frame.stored.codes, frame.stored.bits
     if frame.photometric == "PALETTE COLOR":
         with parsing(Reason.UNREADABLE, "damaged palette"):
-            samples = apply_color_lut(samples, dataset)
+            samples = apply_color_lut(samples, by_pydicom(dataset))
         bits = 8 * samples.dtype.itemsize
     # The Y of YBR_FULL is the luminance of its RGB (PS3.3 C.7.6.3.1.2).
     if frame.photometric.startswith("YBR"):

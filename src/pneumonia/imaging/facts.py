@@ -4,9 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pydicom.dataset import Dataset
-
 from pneumonia.imaging.elements import code, value
+from pneumonia.imaging.plain_header import AnyDataset
 
 View = Literal["PA", "AP", "LATERAL", ""]
 
@@ -24,7 +23,7 @@ class HeaderFacts:
     view: View = ""
 
 
-def read_facts(dataset: Dataset) -> HeaderFacts:
+def read_facts(dataset: AnyDataset) -> HeaderFacts:
     """Read what the header says of age, sex and view; whatever it says otherwise becomes "not known"."""
     sex = code(dataset, "PatientSex")
     return HeaderFacts(
@@ -66,7 +65,7 @@ _VIEW_CODES: dict[str, View] = {
 }
 
 
-def _view(dataset: Dataset) -> View:
+def _view(dataset: AnyDataset) -> View:
     """View position, else view code, else RSNA's "view: PA" in the series description."""
     position = _view_of_words(code(dataset, "ViewPosition"))
     if position:
@@ -80,6 +79,8 @@ def _view(dataset: Dataset) -> View:
 
 
 def _view_of_words(text: str) -> View:
+    if not text or text in _FRONTAL:
+        return _FRONTAL.get(text, "")
     words = re.split(r"[^A-Z]+", text)
     for word in words:
         if word in _FRONTAL:

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.tag import Tag
@@ -18,18 +16,21 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pneumonia.imaging.codestream import decode_codestream, is_codestream
+from pneumonia.imaging.codestream import Buffer, decode_codestream, is_codestream
 from pneumonia.imaging.elements import code, integer
 from pneumonia.imaging.grey import Codes, Stored, as_codes
 from pneumonia.imaging.header import Header
 from pneumonia.imaging.limits import check_size
-from pneumonia.imaging.plain_header import UNDEFINED_LENGTH
+from pneumonia.imaging.plain_header import UNDEFINED_LENGTH, AnyDataset, PlainDataset, by_pydicom
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import parsing
 
 Photometric = Literal[
     "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"
 ]
+
+
+_PHOTOMETRIC = frozenset(get_args(Photometric))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Layout:
         return self.height * self.width * samples * self.allocated // 8
 
 
-def read_layout(dataset: Dataset) -> Layout:
+def read_layout(dataset: AnyDataset) -> Layout:
     """Read and check the shape of the pixel data.
 
     Raises:
@@ -75,7 +76,7 @@ def read_layout(dataset: Dataset) -> Layout:
         # Seen in the wild, and ignored by viewers: the samples lie in the low bits.
         high_bit = stored - 1
     photometric = code(dataset, "PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "RGB")
-    if photometric not in get_args(Photometric):
+    if photometric not in _PHOTOMETRIC:
         raise Rejected(Reason.UNREADABLE, "unsupported photometric interpretation")
     grey = photometric in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
     if samples != (1 if grey else 3):
@@ -147,25 +148,27 @@ _NATIVE = (
 )
 
 
-def _pixel_data(dataset: Dataset) -> tuple[bytes, bool, str]:
+def _pixel_data(dataset: AnyDataset) -> tuple[memoryview, bool, str]:
     """Value, whether its length is undefined, and VR."""
-    raw = dataset.get_item(_PIXEL_DATA, keep_deferred=True)
-    if isinstance(raw, RawDataElement) and raw.VR in ("OB", "OW"):  # which pydicom would not convert either
-        return raw.value or b"", raw.length == UNDEFINED_LENGTH, raw.VR
+    if isinstance(dataset, PlainDataset):
+        place, value = dataset.view(_PIXEL_DATA)
+        if place.vr in ("OB", "OW"):  # which pydicom would not convert either
+            return value, place.length == UNDEFINED_LENGTH, place.vr
     with parsing(Reason.UNREADABLE, "damaged pixel data"):
-        element = dataset[_PIXEL_DATA]
-        return element.value or b"", element.is_undefined_length, str(element.VR)
+        element = by_pydicom(dataset)[_PIXEL_DATA]
+        return memoryview(element.value or b""), element.is_undefined_length, str(element.VR)
 
 
-def _encapsulated_frame(dataset: Dataset, content: bytes, index: int, frames: int) -> bytes:
+def _encapsulated_frame(dataset: AnyDataset, content: memoryview, index: int, frames: int) -> Buffer:
     if index == 0 and _EXTENDED_OFFSETS not in dataset:
         only = _only_fragment(content)
         if only is not None:
             return only
     with parsing(Reason.TRUNCATED, "pixel data without the frame that was wanted"):
-        offsets, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
+        whole = by_pydicom(dataset)
+        offsets, lengths = whole.get("ExtendedOffsetTable"), whole.get("ExtendedOffsetTableLengths")
         extended = (offsets, lengths) if offsets and lengths else None
-        return get_frame(content, index, number_of_frames=frames, extended_offsets=extended)
+        return get_frame(bytes(content), index, number_of_frames=frames, extended_offsets=extended)
 
 
 _PIXEL_DATA = Tag("PixelData")
@@ -175,17 +178,17 @@ _NO_OFFSETS = _ITEM + b"\0\0\0\0"
 _ONE_OFFSET = _ITEM + b"\4\0\0\0" + b"\0\0\0\0"
 
 
-def _only_fragment(content: bytes) -> bytes | None:
+def _only_fragment(content: memoryview) -> memoryview | None:
     """The fragment where there is but one, as in most files: the first frame (PS3.5 A.4)."""
     for table in (_NO_OFFSETS, _ONE_OFFSET):
         start = len(table) + 8
         length = int.from_bytes(content[start - 4 : start], "little")
-        if content.startswith(table + _ITEM) and start + length == len(content):
+        if content[: start - 4] == table + _ITEM and start + length == len(content):
             return content[start:]
     return None
 
 
-def _native(layout: Layout, content: bytes, index: int, syntax: UID, pixel_vr: str) -> Frame:
+def _native(layout: Layout, content: Buffer, index: int, syntax: UID, pixel_vr: str) -> Frame:
     """Uncompressed and RLE samples, by pydicom; it undoes planes, sub-sampling and swapped bytes."""
     options: dict[str, Any] = {
         "rows": layout.height,
@@ -203,11 +206,11 @@ def _native(layout: Layout, content: bytes, index: int, syntax: UID, pixel_vr: s
         "pixel_representation": 0,
         "correct_unused_bits": False,
     }
-    samples, _ = get_decoder(syntax).as_array(content, index=index, raw=True, **options)
+    samples, _ = get_decoder(syntax).as_array(bytes(content), index=index, raw=True, **options)
     return _masked(layout, as_codes(samples, layout.allocated), layout.allocated)
 
 
-def _from_codestream(layout: Layout, content: bytes) -> Frame:
+def _from_codestream(layout: Layout, content: Buffer) -> Frame:
     samples, stream = decode_codestream(content, stored_as_rgb=layout.photometric == "RGB")
     if samples.shape[:2] != (layout.height, layout.width) or stream.samples != layout.samples:
         raise Rejected(

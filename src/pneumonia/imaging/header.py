@@ -15,6 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
+    AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -24,7 +25,7 @@ from pydicom.valuerep import VR
 
 from pneumonia.imaging.elements import value
 from pneumonia.imaging.limits import MAX_PIXELS
-from pneumonia.imaging.plain_header import read_plain
+from pneumonia.imaging.plain_header import AnyDataset, read_plain
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import failing, parsing
 
@@ -78,7 +79,7 @@ _MAX_INFLATED = 4 * MAX_PIXELS
 class Header:
     """A parsed file: the elements that are on the list, pixel data still as encoded."""
 
-    dataset: Dataset
+    dataset: AnyDataset
     syntax: UID
     """The transfer syntax as the file names it, or, where it names none, the native one it is written in."""
 
@@ -89,7 +90,7 @@ def looks_like_dicom(content: bytes) -> bool:
     Without it the first element must be of group 0002 or 0008, as the order of elements demands, and its
     length must lie within the file: text and web pages fail that.
     """
-    if content[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
+    if content.startswith(b"DICM", _PREAMBLE):
         return True
     if len(content) < 2 * _PREAMBLE:
         return False
@@ -126,7 +127,7 @@ def read_header(content: bytes) -> Header:
     return Header(dataset, syntax)
 
 
-def parse(content: bytes, tags: frozenset[int]) -> tuple[Dataset, UID, bytes]:
+def parse(content: bytes, tags: frozenset[int]) -> tuple[AnyDataset, UID, bytes]:
     """Parse these elements of a file and skip all others.
 
     Returns:
@@ -135,11 +136,12 @@ def parse(content: bytes, tags: frozenset[int]) -> tuple[Dataset, UID, bytes]:
     Raises:
         Rejected: damaged, or it inflates beyond all measure.
     """
-    start = _PREAMBLE + 4 if content[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else 0
+    start = _PREAMBLE + 4 if content.startswith(b"DICM", _PREAMBLE) else 0
     with failing(Reason.UNREADABLE, _DAMAGED):
         meta, body = read_plain(content, start, _META_TAGS, meta=True) or _read_meta(content, start)
         named = value(meta, "TransferSyntaxUID") or _guess_syntax(content[body : body + 6])
-        syntax = UID(named, validation_mode=IGNORE)  # to validate it could only end in a warning
+        # To validate it could only end in a warning.
+        syntax = _SYNTAXES.get(named) or UID(named, validation_mode=IGNORE)
         if syntax == DeflatedExplicitVRLittleEndian:
             content, body = _inflate(content[body:]), 0
         plain = None
@@ -149,6 +151,7 @@ def parse(content: bytes, tags: frozenset[int]) -> tuple[Dataset, UID, bytes]:
     return dataset, syntax, content
 
 
+_SYNTAXES: dict[str, UID] = {syntax: syntax for syntax in AllTransferSyntaxes}
 _DAMAGED = "damaged DICOM header"
 
 

@@ -7,10 +7,11 @@ pydicom: it never has an opinion of its own.
 """
 
 import struct
-from typing import cast
+from functools import cached_property
+from typing import NamedTuple, cast
 
 from pydicom.charset import convert_encodings, default_encoding, python_encoding
-from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
+from pydicom.dataelem import RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
@@ -26,13 +27,72 @@ _LENGTH = struct.Struct("<I").unpack_from
 _ITEM = b"\xfe\xff\x00\xe0"
 _DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _META_GROUP, _DELIMITER_GROUP = 0x0002, 0xFFFE
-_CHARACTER_SET = BaseTag(0x00080005)
+_CHARACTER_SET = 0x00080005
 """pydicom reads it always, as the values of others depend on it."""
+
+
+class Place(NamedTuple):
+    """Where a file has an element's value."""
+
+    vr: str
+    length: int
+    """As the file says, which may be UNDEFINED_LENGTH."""
+    begin: int
+    end: int
+
+
+class PlainDataset:
+    """Elements that stay in the file until they are asked for, or until pydicom must make a data set."""
+
+    def __init__(
+        self, content: bytes, places: dict[int, Place], character_sets: str | list[str] = default_encoding
+    ) -> None:
+        self._content = content
+        self._places = places
+        self._character_sets = character_sets
+
+    def get_item(self, tag: int, *, keep_deferred: bool) -> RawDataElement | None:
+        """Return an element as it is stored; the same as of pydicom, where none is deferred."""
+        place = self._places.get(tag)
+        if place is None:
+            return None
+        vr, length, begin, end = place
+        value = self._content[begin:end] if length else _EMPTY[vr]
+        return RawDataElement(BaseTag(tag), vr, length, value, begin, False, True)
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._places
+
+    def stored(self, tag: int) -> tuple[str, bytes] | None:
+        """VR and value of an element, without the rest of it."""
+        place = self._places.get(tag)
+        return None if place is None else (place.vr, self._content[place.begin : place.end])
+
+    def view(self, tag: int) -> tuple[Place, memoryview]:
+        """Where an element is, which must be there, and its value without a copy."""
+        place = self._places[tag]
+        return place, memoryview(self._content)[place.begin : place.end]
+
+    @cached_property
+    def by_pydicom(self) -> Dataset:
+        """The same elements, for pydicom to convert; making it takes longer than reading them."""
+        elements = (self.get_item(tag, keep_deferred=True) for tag in self._places)
+        dataset = Dataset({element.tag: element for element in elements if element})
+        dataset.set_original_encoding(False, True, self._character_sets)
+        return dataset
+
+
+AnyDataset = Dataset | PlainDataset
+
+
+def by_pydicom(dataset: AnyDataset) -> Dataset:
+    """The data set with all that pydicom can do."""
+    return dataset.by_pydicom if isinstance(dataset, PlainDataset) else dataset
 
 
 def read_plain(
     content: bytes, start: int, tags: frozenset[int], *, meta: bool = False
-) -> tuple[Dataset, int] | None:
+) -> tuple[PlainDataset, int] | None:
     """Read these elements of explicit VR and little endian, and skip all others.
 
     Args:
@@ -50,25 +110,21 @@ def read_plain(
         return None
     if read is None:
         return None
-    elements, position = read
-    dataset = Dataset(elements)
-    dataset.set_original_encoding(False, True, default_encoding)
-    if (character_set := elements.get(_CHARACTER_SET)) is not None:
-        name = convert_string(character_set.value or b"", True)
-        # pydicom warns of a name that it does not know, and knows what several of them mean.
-        if character_set.VR != "CS" or not isinstance(name, str) or name not in python_encoding:
-            return None
-        dataset.set_original_encoding(False, True, convert_encodings(name))
-    return dataset, position
-
-
-_Elements = dict[BaseTag, DataElement | RawDataElement]
+    places, position = read
+    if _CHARACTER_SET not in places:
+        return PlainDataset(content, places), position
+    vr, _, begin, end = places[_CHARACTER_SET]
+    name = convert_string(content[begin:end], True)
+    # pydicom warns of a name that it does not know, and knows what several of them mean.
+    if vr != "CS" or not isinstance(name, str) or name not in python_encoding:
+        return None
+    return PlainDataset(content, places, convert_encodings(name)), position
 
 
 def _read_elements(
     content: bytes, position: int, tags: frozenset[int], meta: bool
-) -> tuple[_Elements, int] | None:
-    elements: _Elements = {}
+) -> tuple[dict[int, Place], int] | None:
+    places: dict[int, Place] = {}
     while position < len(content):
         group, number, letters, length = _START(content, position)
         if meta and group not in (_META_GROUP, _DELIMITER_GROUP):
@@ -88,9 +144,8 @@ def _read_elements(
             return None
         number |= group << 16
         if number in tags or number == _CHARACTER_SET:
-            tag, value = BaseTag(number), content[begin:end] if length else _EMPTY[vr]
-            elements[tag] = RawDataElement(tag, vr, length, value, begin, False, True)
-    return elements, position
+            places[number] = Place(vr, length, begin, end)
+    return places, position
 
 
 def _end_of_items(content: bytes, position: int) -> int | None:

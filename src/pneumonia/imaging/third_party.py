@@ -35,17 +35,26 @@ _MALFORMED = (
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
-@contextmanager
-def failing(reason: Reason, detail: str) -> Iterator[None]:
+class failing:  # noqa: N801  a context manager, written as the others are
     """As `parsing`, for what cannot warn: to silence warnings and to let them speak again takes its time.
 
     Raises:
         Rejected: the library failed.
     """
-    try:
-        yield
-    except _MALFORMED as error:
-        raise Rejected(reason, f"{detail} ({type(error).__name__})") from None
+
+    __slots__ = ("_detail", "_reason")
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self._reason = reason
+        self._detail = detail
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Turn what the library raised into Rejected."""
+        if isinstance(error, _MALFORMED):
+            raise Rejected(self._reason, f"{self._detail} ({type(error).__name__})") from None
 
 
 @contextmanager

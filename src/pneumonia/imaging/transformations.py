@@ -6,11 +6,12 @@ from pydicom.dataset import Dataset
 from pneumonia.imaging.elements import code, integer, numbers, value
 from pneumonia.imaging.frame import Frame
 from pneumonia.imaging.grey import Floats, LookupTable, Rescale, Transformations, Window
+from pneumonia.imaging.plain_header import AnyDataset
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import parsing
 
 
-def read_transformations(dataset: Dataset, frame: Frame, window_index: int) -> Transformations:
+def read_transformations(dataset: AnyDataset, frame: Frame, window_index: int) -> Transformations:
     """Read the modality and VOI transformations, the inversion and the padding.
 
     A modality table goes before rescale values, a VOI table before windows; the standard allows only one
@@ -33,7 +34,7 @@ def read_transformations(dataset: Dataset, frame: Frame, window_index: int) -> T
     )
 
 
-def _modality(dataset: Dataset, frame: Frame) -> Rescale | LookupTable | None:
+def _modality(dataset: AnyDataset, frame: Frame) -> Rescale | LookupTable | None:
     for item in _items(dataset, "ModalityLUTSequence"):
         return _table(item, signed_input=frame.stored.signed)
     slope, intercept = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
@@ -44,7 +45,7 @@ def _modality(dataset: Dataset, frame: Frame) -> Rescale | LookupTable | None:
 
 
 def _voi_table(
-    dataset: Dataset, frame: Frame, modality: Rescale | LookupTable | None, index: int
+    dataset: AnyDataset, frame: Frame, modality: Rescale | LookupTable | None, index: int
 ) -> LookupTable | None:
     items = _items(dataset, "VOILUTSequence")
     if not items:
@@ -54,7 +55,7 @@ def _voi_table(
     return _table(items[min(index, len(items) - 1)], signed_input=bool(inputs.min() < 0))
 
 
-def _window(dataset: Dataset, index: int) -> Window | None:
+def _window(dataset: AnyDataset, index: int) -> Window | None:
     centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     windows = list(zip(centres, widths, strict=False))
     if not windows:
@@ -69,7 +70,7 @@ def _window(dataset: Dataset, index: int) -> Window | None:
             return Window(centre, width) if width >= 1 else None
 
 
-def _padding(dataset: Dataset, frame: Frame) -> tuple[int, int] | None:
+def _padding(dataset: AnyDataset, frame: Frame) -> tuple[int, int] | None:
     """Smallest and largest padding value (PS3.3 C.7.5.1.1.2), as the stored values count."""
     if not numbers(dataset, "PixelPaddingValue"):
         return None
@@ -87,7 +88,7 @@ def _signed(number: int, bits: int) -> int:
     return number - 2**16 if number >= 2**15 else number - 2**bits if number >= 2 ** (bits - 1) else number
 
 
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+def _items(dataset: AnyDataset, keyword: str) -> list[Dataset]:
     return list(value(dataset, keyword) or ())
 
 
