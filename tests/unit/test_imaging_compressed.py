@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from pneumonia.imaging.codestream import decode_codestream
+from pneumonia.imaging.codestream import decode_codestream, is_codestream
 from pneumonia.imaging.decode import decode
 from pneumonia.imaging.rejection import Reason, Rejected
 from tests.unit.imaging_files import (
@@ -35,6 +35,7 @@ from tests.unit.imaging_files import (
     raster,
     rle_frame,
 )
+from tests.unit.imaging_mutations import damaged
 
 DEEP = {"BitsAllocated": 16, "BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
 GREY_12 = np.rint(RAMP_12 * 255.0 / 4095)
@@ -353,6 +354,32 @@ class TestRejections:
         assert self.reason(dicom([frame[:-2] + scan * 300 + b"\xff\xd9"], syntax=JPEGBaseline8Bit)) == (
             Reason.UNREADABLE
         )
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        raster(RAMP_8, "JPEG"),
+        raster(RAMP_8, "JPEG", progressive=True),
+        raster(RGB, "JPEG"),
+        JPEG_12,
+        JPEG_LS,
+        HTJ2K_LOSSLESS,
+    ],
+    ids=["JPEG", "progressive", "colour", "12 bits", "JPEG-LS", "HTJ2K"],
+)
+def test_a_frame_is_decoded_within_its_file_as_outside(frame):
+    def outcome(content: bytes | memoryview) -> object:
+        try:
+            samples, header = decode_codestream(content)
+        except Rejected as rejected:
+            return str(rejected)
+        return samples.tobytes(), header
+
+    for content in [frame, *(damaged(frame, f"within {number}") for number in range(100))]:
+        within = memoryview(b"before" + content + b"after")[6:-5]
+        assert is_codestream(within) == is_codestream(content)
+        assert outcome(within) == outcome(content)
 
 
 def test_decoders_print_nothing(capfd):

@@ -14,6 +14,7 @@ from pneumonia.imaging.grey import (
     Stored,
     Transformations,
     Window,
+    _varies,
     luminance,
     near_constant,
     percentile,
@@ -191,6 +192,28 @@ def test_luminance_is_itu_r_601():
 )
 def test_near_constant(grey, blank):
     assert near_constant(grey) == blank
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 255), st.integers(1, 4000)), min_size=1, max_size=6),
+    st.integers(0, 2**32),
+)
+def test_near_constant_goes_by_the_percentiles_of_a_grid(runs, seed):
+    levels, counts = zip(*runs, strict=True)
+    pixels = np.random.default_rng(seed).permutation(np.repeat(np.array(levels, np.uint8), counts))
+    grey = np.resize(pixels, (200, 150))
+    in_order = np.sort(grey[::2, ::2], axis=None)
+    first, last = (
+        int(in_order[next(n for n in range(in_order.size) if n + 1 >= q * in_order.size)])
+        for q in (0.01, 0.99)
+    )
+    assert near_constant(grey) == (last - first < 7)
+
+
+@pytest.mark.parametrize(("few", "varies"), [(163, False), (164, True)])
+def test_some_pixels_are_enough_where_a_hundredth_of_all_is_dark_and_another_bright(few, varies):
+    assert _varies(bytes(few * [0] + few * [8]), 128 * 128) == varies
+    assert not _varies(bytes(few * [0] + few * [6]), 128 * 128)
 
 
 @pytest.mark.parametrize(

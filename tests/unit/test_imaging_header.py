@@ -17,6 +17,7 @@ from pydicom.tag import Tag
 from pneumonia.imaging.decode import decode, decode_with_facts
 from pneumonia.imaging.elements import value
 from pneumonia.imaging.facts import HeaderFacts, parse_age
+from pneumonia.imaging.plain_header import AnyDataset, PlainDataset
 from pneumonia.imaging.rejection import Reason, Rejected
 from tests.unit.imaging_files import RAMP_8, dicom, raster
 
@@ -193,22 +194,41 @@ def test_reasons_are_lower_case_words():
 
 
 @given(
-    st.sampled_from(["Rows", "Modality", "PatientAge", "TransferSyntaxUID", "WindowCenter"]),
-    st.binary(max_size=6) | st.from_regex(r"[A-Z0-9.\\ ]{1,8}[ \0]?", fullmatch=True).map(str.encode),
-    st.booleans(),
+    st.sampled_from(
+        [
+            "Rows",
+            "Modality",
+            "PatientAge",
+            "TransferSyntaxUID",
+            "WindowCenter",
+            "RescaleSlope",
+            "NumberOfFrames",
+        ]
+    ),
+    st.binary(max_size=6)
+    | st.from_regex(r"[A-Z0-9.\\ ]{1,8}[ \0]?", fullmatch=True).map(str.encode)
+    | st.from_regex(r" ?[+\-]?[0-9.]{1,8}[ \0]?", fullmatch=True).map(str.encode),
+    st.sampled_from(["little endian", "big endian", "plain"]),
 )
-@example(keyword="Rows", content=b"\x01\x02", little_endian=False)
-def test_what_is_read_past_the_library_is_what_the_library_reads(keyword, content, little_endian):
-    def dataset() -> Dataset:
-        element = RawDataElement(
-            Tag(keyword), dictionary_VR(keyword), len(content), content, 0, False, little_endian
-        )
-        return Dataset({element.tag: element})
+@example(keyword="Rows", content=b"\x01\x02", kind="big endian")
+@example(keyword="Rows", content=b"\x01\x02", kind="plain")
+@example(keyword="NumberOfFrames", content=b"+1", kind="plain")
+@example(keyword="WindowCenter", content=b".-5 ", kind="plain")
+@example(keyword="WindowCenter", content=b"-1.5", kind="plain")
+def test_what_is_read_past_the_library_is_what_the_library_reads(keyword, content, kind):
+    tag, vr = Tag(keyword), dictionary_VR(keyword)
+
+    def whole() -> Dataset:
+        return Dataset({tag: RawDataElement(tag, vr, len(content), content, 0, False, kind != "big endian")})
+
+    def dataset() -> AnyDataset:
+        place = (vr, len(content), 3, 3 + len(content))
+        return PlainDataset(b"abc" + content + b"def", {tag: place}) if kind == "plain" else whole()
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            expected = dataset()[keyword].value
+            expected = whole()[keyword].value
     except Exception:  # noqa: BLE001  whatever it is: it is no value
         with pytest.raises(Rejected):
             value(dataset(), keyword)

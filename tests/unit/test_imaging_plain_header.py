@@ -7,13 +7,14 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.sequence import Sequence
 
-from pneumonia.imaging import header
+from pneumonia.imaging import header, transformations
 from pneumonia.imaging.decode import decode_with_facts
-from pneumonia.imaging.frame import _only_fragment
+from pneumonia.imaging.frame import _only_fragment, read_frame
+from pneumonia.imaging.grey import Transformations
 from pneumonia.imaging.header import looks_like_dicom, parse
-from pneumonia.imaging.plain_header import by_pydicom
+from pneumonia.imaging.plain_header import AnyDataset, by_pydicom
 from pneumonia.imaging.rejection import Rejected
-from tests.unit.imaging_files import RAMP_8, dicom
+from tests.unit.imaging_files import RAMP_8, dicom, lookup_table
 from tests.unit.imaging_mutations import damaged, valid_files
 
 
@@ -111,12 +112,48 @@ def test_ordinary_files_are_not_left_to_pydicom(monkeypatch):
 @pytest.mark.parametrize("frames", [[b"abcd"], [b"abcd", b"efghij"], [b"a" * 300]])
 def test_the_only_fragment_is_pydicom_s_first_frame(frames, has_table):
     whole = encapsulate(frames, has_bot=has_table)
-    assert (_only_fragment(whole) is not None) == (len(frames) == 1)
+    assert (_only_fragment(memoryview(whole)) is not None) == (len(frames) == 1)
     changed = [whole[:end] for end in range(len(whole))]
     changed += [whole[:at] + bytes([byte]) + whole[at + 1 :] for at in range(24) for byte in (0, 1, 4, 255)]
     for content in [whole, whole + b"\0", *changed]:
-        only = _only_fragment(content)
+        only = _only_fragment(memoryview(content))
         assert only is None or only == get_frame(content, 0, number_of_frames=1)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "given"),
+    [
+        ("ModalityLUTSequence", lookup_table(0, range(256), 9)),
+        ("RescaleSlope", "2"),
+        ("RescaleIntercept", "-5"),
+        ("VOILUTSequence", lookup_table(0, range(256), 9)),
+        ("WindowCenter", "100"),
+        ("WindowWidth", "100"),
+        ("PixelPaddingValue", 7),
+    ],
+)
+def test_no_transformation_is_passed_over(keyword, given):
+    content = dicom(RAMP_8, **{keyword: given})
+    # Half a window is none, unless it is damaged.
+    parsed = header.read_header(content.replace(b"DS\x04\x00100 ", b"DS\x04\x001x0 "))
+    frame = read_frame(parsed)
+
+    def outcome_of(dataset: AnyDataset) -> Any:
+        try:
+            return repr(transformations.read_transformations(dataset, frame, 0))
+        except Rejected as rejected:
+            return str(rejected)
+
+    assert outcome_of(parsed.dataset) == outcome_of(by_pydicom(parsed.dataset))
+    assert outcome_of(parsed.dataset) != repr(Transformations())
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_without_any_transformation_the_outcome_is_pydicom_s(photometric):
+    parsed = header.read_header(dicom(RAMP_8, PhotometricInterpretation=photometric))
+    frame = read_frame(parsed)
+    found = transformations.read_transformations(parsed.dataset, frame, 0)
+    assert found == transformations.read_transformations(by_pydicom(parsed.dataset), frame, 0)
 
 
 ALL = header._TAGS | {0x00100010, 0x00082218, 0x00020010}

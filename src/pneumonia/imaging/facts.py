@@ -39,7 +39,7 @@ _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}
 
 def parse_age(text: str) -> int | None:
     """Age in whole years from an age string (PS3.5 6.2): '062Y', '006M', '012W', '030D', or plain '62'."""
-    match = _AGE.fullmatch(text)
+    match = _AGE.fullmatch(text) if text else None
     if match is None:
         return None
     years = int(int(match[1]) / _PER_YEAR[match[2]])

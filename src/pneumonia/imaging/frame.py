@@ -151,9 +151,9 @@ _NATIVE = (
 def _pixel_data(dataset: AnyDataset) -> tuple[memoryview, bool, str]:
     """Value, whether its length is undefined, and VR."""
     if isinstance(dataset, PlainDataset):
-        place, value = dataset.view(_PIXEL_DATA)
-        if place.vr in ("OB", "OW"):  # which pydicom would not convert either
-            return value, place.length == UNDEFINED_LENGTH, place.vr
+        vr, length, value = dataset.view(_PIXEL_DATA)
+        if vr in ("OB", "OW"):  # which pydicom would not convert either
+            return value, length == UNDEFINED_LENGTH, vr
     with parsing(Reason.UNREADABLE, "damaged pixel data"):
         element = by_pydicom(dataset)[_PIXEL_DATA]
         return memoryview(element.value or b""), element.is_undefined_length, str(element.VR)

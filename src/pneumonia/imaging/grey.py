@@ -6,7 +6,7 @@ bits can hold and applied to the picture as one table: exact, and as fast for 16
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -19,7 +19,11 @@ Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
 def as_codes(samples: NDArray[Any], bits: int) -> Codes:
     """The same samples in the smallest unsigned type that holds `bits` bits, in the machine's byte order."""
-    return samples.astype(np.uint8, copy=False) if bits <= 8 else samples.astype(np.uint16, copy=False)
+    wanted: Any = _UINT8 if bits <= 8 else _UINT16
+    return samples if samples.dtype == wanted else samples.astype(wanted)
+
+
+_UINT8, _UINT16 = np.dtype(np.uint8), np.dtype(np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,9 @@ class Transformations:
     """Stored values from the first to the second, both included, are no part of the picture."""
 
 
+_NONE = Transformations()
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """The samples of one frame as they are stored."""
@@ -139,8 +146,8 @@ def to_grey(stored: Stored, transformations: Transformations, rendering: Renderi
     Returns:
         Shape (H, W), dtype uint8, 0 black, 255 white.
     """
-    if stored.bits == 8 and not stored.signed and transformations == Transformations():
-        return stored.codes.astype(np.uint8, copy=False)
+    if stored.bits == 8 and not stored.signed and transformations == _NONE:
+        return cast("NDArray[np.uint8]", as_codes(stored.codes, 8))
     values = stored.values()
     padded = np.zeros(values.shape, bool)
     if transformations.padding is not None:
@@ -241,12 +248,24 @@ def near_constant(grey: NDArray[np.uint8]) -> bool:
     """
     steps = tuple(-(-side // 128) for side in grey.shape)
     sample = grey[:: steps[0], :: steps[1]]
-    # An eighth of the rows is nearly always enough, and what is not in a cache takes long to come.
-    some = np.sort(sample[::8], axis=None, kind="stable")
-    tail = sample.size // 100 + 1
-    if len(some) >= 2 * tail and int(some[-tail]) - int(some[tail - 1]) >= MIN_LEVELS - 1:
-        return False  # as that many pixels are as bright, and as many as dark, whatever the others are
+    if _varies(sample[::16].tobytes(), sample.size):
+        return False
     # Unlike bincount it makes no 8-byte integers of them first; a float counts so few exactly.
     counts = cv2.calcHist([np.ascontiguousarray(sample)], [0], None, [256], [0, 256])
     first, last = counts.ravel().cumsum().searchsorted((0.01 * sample.size, 0.99 * sample.size))
     return bool(last - first < MIN_LEVELS - 1)
+
+
+_ALL_LEVELS = bytes(range(256))
+
+
+def _varies(some: bytes, total: int) -> bool:
+    """Whether `some` pixels of `total` are enough to say that the central 98 % span MIN_LEVELS levels.
+
+    They nearly always are, and the others would have to come from memory: more than a hundredth of all lies
+    MIN_LEVELS - 1 levels or more above another hundredth. Bytes alone, as numpy's code has to come too.
+    """
+    middle = sum(some) // len(some)
+    dark = len(some) - len(some.translate(None, _ALL_LEVELS[: max(0, middle - MIN_LEVELS // 2 + 1)]))
+    bright = len(some.translate(None, _ALL_LEVELS[: middle + MIN_LEVELS // 2]))
+    return min(dark, bright) > 0.01 * total

@@ -8,7 +8,7 @@ pydicom: it never has an opinion of its own.
 
 import struct
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import cast
 
 from pydicom.charset import convert_encodings, default_encoding, python_encoding
 from pydicom.dataelem import RawDataElement, empty_value_for_VR
@@ -31,14 +31,8 @@ _CHARACTER_SET = 0x00080005
 """pydicom reads it always, as the values of others depend on it."""
 
 
-class Place(NamedTuple):
-    """Where a file has an element's value."""
-
-    vr: str
-    length: int
-    """As the file says, which may be UNDEFINED_LENGTH."""
-    begin: int
-    end: int
+Place = tuple[str, int, int, int]
+"""VR, length as the file says, which may be UNDEFINED_LENGTH, and where the value begins and ends."""
 
 
 class PlainDataset:
@@ -66,12 +60,16 @@ class PlainDataset:
     def stored(self, tag: int) -> tuple[str, bytes] | None:
         """VR and value of an element, without the rest of it."""
         place = self._places.get(tag)
-        return None if place is None else (place.vr, self._content[place.begin : place.end])
+        return None if place is None else (place[0], self._content[place[2] : place[3]])
 
-    def view(self, tag: int) -> tuple[Place, memoryview]:
-        """Where an element is, which must be there, and its value without a copy."""
-        place = self._places[tag]
-        return place, memoryview(self._content)[place.begin : place.end]
+    def has_none_of(self, tags: frozenset[BaseTag]) -> bool:
+        """Whether all of these are absent."""
+        return tags.isdisjoint(self._places)
+
+    def view(self, tag: int) -> tuple[str, int, memoryview]:
+        """VR, length as the file says, and the value without a copy, of an element that must be there."""
+        vr, length, begin, end = self._places[tag]
+        return vr, length, memoryview(self._content)[begin:end]
 
     @cached_property
     def by_pydicom(self) -> Dataset:
@@ -144,7 +142,7 @@ def _read_elements(
             return None
         number |= group << 16
         if number in tags or number == _CHARACTER_SET:
-            places[number] = Place(vr, length, begin, end)
+            places[number] = (vr, length, begin, end)
     return places, position
 
 

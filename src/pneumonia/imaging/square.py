@@ -37,6 +37,8 @@ def to_square(grey: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]
     inner_height = max(1, round(height * size / longest))
     inner_width = max(1, round(width * size / longest))
     top, left = (size - inner_height) // 2, (size - inner_width) // 2
+    if inner_height == inner_width == size:
+        return _resize(grey, size, size)
     square = np.zeros((size, size), np.uint8)
     square[top : top + inner_height, left : left + inner_width] = _resize(grey, inner_height, inner_width)
     return square

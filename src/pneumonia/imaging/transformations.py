@@ -2,13 +2,28 @@
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from pneumonia.imaging.elements import code, integer, numbers, value
 from pneumonia.imaging.frame import Frame
 from pneumonia.imaging.grey import Floats, LookupTable, Rescale, Transformations, Window
-from pneumonia.imaging.plain_header import AnyDataset
+from pneumonia.imaging.plain_header import AnyDataset, PlainDataset
 from pneumonia.imaging.rejection import Reason, Rejected
 from pneumonia.imaging.third_party import parsing
+
+_TAGS = frozenset(
+    Tag(keyword)
+    for keyword in (
+        "ModalityLUTSequence",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "VOILUTSequence",
+        "WindowCenter",
+        "WindowWidth",
+        "PixelPaddingValue",
+    )
+)
+"""Without all of them there is nothing to read."""
 
 
 def read_transformations(dataset: AnyDataset, frame: Frame, window_index: int) -> Transformations:
@@ -25,11 +40,14 @@ def read_transformations(dataset: AnyDataset, frame: Frame, window_index: int) -
     Raises:
         Rejected: a table or a number is damaged. A window without a usable width counts as none.
     """
+    inverted = frame.photometric == "MONOCHROME1"
+    if isinstance(dataset, PlainDataset) and dataset.has_none_of(_TAGS):
+        return Transformations(inverted=inverted)
     modality = _modality(dataset, frame)
     return Transformations(
         modality=modality,
         voi=_voi_table(dataset, frame, modality, window_index) or _window(dataset, window_index),
-        inverted=frame.photometric == "MONOCHROME1",
+        inverted=inverted,
         padding=_padding(dataset, frame),
     )
 
