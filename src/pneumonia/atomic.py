@@ -29,20 +29,48 @@ def whole_file(target: Path) -> Iterator[Path]:
         UserError: the disk is full, there is no permission to write, or something is in the way.
     """
     part = target.with_name(f"{target.name}{PART}")
-    with disk_errors_in_words(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield part
-            to_disk(part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+    with disk_errors_in_words(target), renamed_when_whole(part, target):
+        yield part
+
+
+@contextmanager
+def renamed_when_whole(part: Path, target: Path) -> Iterator[None]:
+    """Rename `part`, which the block writes, to `target` when the block ends without an exception.
+
+    After a loss of power, too, `target` is whole or as it was before.
+
+    Args:
+        part: in the folder of `target`, which is made where it is missing.
+        target: the file.
+
+    Raises:
+        OSError: the disk is full, or takes nothing.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+        to_disk(part)
+        part.replace(target)
+        _folder_to_disk(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def to_disk(path: Path) -> None:
     """Return when the file's bytes are on the disk, so that a rename after it cannot survive them."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _folder_to_disk(folder: Path) -> None:
+    """Return when the names in the folder are on the disk; Windows cannot be asked for that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -15,11 +15,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pneumonia.errors import UserError
+from pneumonia.nested import leaves
 from pneumonia.params import Params, check_params, load_params, read_yaml
 
 FOLDER = Path("recipes")
@@ -75,9 +76,9 @@ def recipe_settings(name: str, root: Path) -> dict[str, str]:
     Raises:
         UserError: as `recipe_params`.
     """
-    wanted = recipe_params(name, root).model_dump()
-    present = load_params(root / PARAMS).model_dump()
-    return {key: _as_setting(new) for key, new, old in _leaves(wanted, present) if new != old}
+    present = dict(leaves(load_params(root / PARAMS).model_dump()))
+    wanted = leaves(recipe_params(name, root).model_dump())
+    return {key: _as_setting(value) for key, value in wanted if value != present[key]}
 
 
 def experiment_name(name: str, given: Iterable[str]) -> str:
@@ -145,16 +146,6 @@ def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _overlaid(merged[key], value) if both else value
     return merged
-
-
-def _leaves(
-    wanted: Mapping[str, Any], present: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key, value in wanted.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, present[key], f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value, present[key]
 
 
 def _as_setting(value: object) -> str:

@@ -1,21 +1,24 @@
 """MLflow: one run a training, found again by what it was made of; a store that fails never fails a stage."""
 
+import errno
 import hashlib
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
+from typing import Any, BinaryIO
 
 import pytest
 from sqlalchemy import make_url
 
 from pneumonia import paths
 from pneumonia.params import Params, load_params
-from pneumonia.tracking import provenance, record, store, unsent
+from pneumonia.tracking import alive, provenance, record, store, unsent
 from pneumonia.tracking.run import Run, flatten, flatten_params
 from tests.unit.tracking_examples import CLOSED_PORT, artifacts, make_weights, runs, train, write_checkout
 
@@ -167,18 +170,51 @@ def test_a_repeated_training_gets_its_own_evaluation(root: Path, checkout: Path,
     assert ["repeated" in run.data.metrics for run in runs(root)] == [False, True]
 
 
-def test_the_next_training_ends_the_run_of_one_that_was_killed_outright(
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pneumonia.params import load_params
+from pneumonia.tracking import record
+
+logs = []
+for os.environ["DVC_EXP_NAME"] in sys.argv[3:]:
+    logs.append(record.TrainingLog(Path(sys.argv[1]), load_params(Path(sys.argv[2]))))
+    logs[-1].log_epoch(1, {"lr": 0.001})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_any_later_run_ends_that_of_a_training_that_was_killed_outright_and_of_no_other(
     root: Path, checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = params.model_copy(update={"lr": params.lr / 2})
-    for name, trained in (("killed", params), ("other", other)):
-        monkeypatch.setenv("DVC_EXP_NAME", name)
-        record.TrainingLog(checkout, trained).log_epoch(1, {"lr": 0.001})  # and nothing more is heard of it
-    monkeypatch.setenv("DVC_EXP_NAME", "next")
-    train(checkout, params)
+    names = ["killed", "killed in a clone"]
+    command = [sys.executable, "-c", KILLED, str(checkout), str(REPOSITORY / "params.yaml"), *names]
+    killed = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (run_id,) = [run.info.run_id for run in runs(root) if run.info.run_name == names[1]]
+    elsewhere = root / alive.FOLDER / f"{run_id}.note"
+    # As it is where a repository is copied with its notes.
+    elsewhere.write_text(elsewhere.read_text("utf-8").replace(str(root), "/clone"), encoding="utf-8")
 
-    statuses = {run.info.run_name: run.info.status for run in runs(root)}
-    assert statuses == {"killed": "KILLED", "other": "RUNNING", "next": "FINISHED"}
+    def statuses() -> dict[str, str]:
+        return {run.info.run_name: run.info.status for run in runs(root)}
+
+    monkeypatch.setenv("DVC_EXP_NAME", "living")
+    living = record.TrainingLog(checkout, params.model_copy(update={"lr": params.lr / 2}))
+    monkeypatch.setenv("DVC_EXP_NAME", "next")
+    record.record_gallery(checkout, params)
+    expected = {
+        "killed": "KILLED",
+        "killed in a clone": "RUNNING",
+        "living": "RUNNING",
+        "next": "FINISHED",
+    }
+    assert statuses() == expected
+    living.complete()
+    train(checkout, params)
+    assert statuses() == expected | {"living": "FINISHED"}
+    assert list(elsewhere.parent.glob("*.note")) == [elsewhere]
 
 
 @pytest.mark.parametrize("change", ["experiment", "parameters", "code", "data"])
@@ -219,6 +255,45 @@ def test_pulled_weights_make_a_complete_run_without_a_training(
     assert run.data.metrics["train.best_epoch"] == 2
     assert run.data.metrics["test.auroc"] == 0.9
     assert run.info.status == "FINISHED"
+
+
+def test_what_could_not_be_uploaded_whole_is_not_there(
+    root: Path, checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full in the middle of the model's weights, then in the middle of a curve."""
+    train(checkout, params)
+    copy_file, copy_content = shutil.copyfile, shutil.copyfileobj
+
+    def stored() -> set[Path]:
+        return {file for file in (root / store.ARTIFACTS).rglob("*") if file.is_file()}
+
+    def copyfile(source: str, target: str, **options: Any) -> str:
+        if Path(source).name == starved and root in Path(target).parents:
+            Path(target).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copy_file(source, target, **options)
+
+    def copyfileobj(source: BinaryIO, target: BinaryIO, length: int = 0) -> None:
+        if Path(source.name).name == starved:
+            target.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy_content(source, target, length)
+
+    before, left = stored(), {}
+    for starved in ("model.safetensors", "roc.csv"):
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "copyfile", copyfile)
+            patched.setattr(shutil, "copyfileobj", copyfileobj)
+            patched.setattr(unsent, "keep", lambda *_: None)
+            record.record_evaluation(checkout, params)
+        left[starved] = {file.name for file in stored() - before}
+    assert not {"model.safetensors", "MLmodel", "roc.csv"} & left["model.safetensors"]
+    assert {"model.safetensors", "MLmodel"} <= left["roc.csv"]
+    assert "roc.csv" not in left["roc.csv"]
+    record.record_evaluation(checkout, params)
+    (run,) = runs(root)
+    assert "plots/curves/roc.csv" in artifacts(root, run)
+    assert len(run.outputs.model_outputs) == 1
 
 
 # --- training that ends badly -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The loop, on a few small images that one can learn."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,23 @@ def test_the_best_weights_until_then_are_kept_and_the_sentence_says_where(
     probability = predict(module, expected.description, data.images, data.val_rows, expected.compute)
     accuracy = ((probability >= 0.5) == data.val_labels).mean()
     assert accuracy == pytest.approx(best["val_accuracy"])
+
+
+def test_a_disk_that_is_full_then_does_not_hide_the_divergence(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    diverge(monkeypatch, epoch=2, training=True)
+    expected = (
+        r"diverged: .* epoch 2, batch 0, at .*\. The best weights until then, of epoch [01], "
+        r"could not be kept: There is no space left in .* for best\.safetensors"
+    )
+    with pytest.raises(UserError, match=expected):
+        train(training(epochs=5, schedule="constant"), data, tmp_path)
+    assert not list(tmp_path.rglob("best*"))
 
 
 def test_a_loss_that_is_not_finite_in_validation_stops_too(

@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that needs nothing else, neither network nor scripts."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from pneumonia.classes import CLASSES
 from pneumonia.gallery.cases import Gallery, colormap, overlay, with_boxes
@@ -26,6 +25,7 @@ from pneumonia.gallery.figures import (
 )
 from pneumonia.gallery.selection import TITLES
 from pneumonia.gallery.sheets import count_sentence, empty_sentence
+from pneumonia.nested import leaves
 from pneumonia.params import Params
 from pneumonia.writing import write_text
 
@@ -127,7 +127,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
         galleries=[_gallery_section(gallery) for gallery in galleries],
         scale=_scale(params),
         params=params,
-        settings=list(_flat(params)),
+        settings=list(leaves(params.model_dump())),
     )
     write_text(path, html)
 
@@ -274,13 +274,3 @@ def image_uri(image: NDArray[np.uint8]) -> str:
         image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode("ascii")
-
-
-def _flat(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of params.yaml in its order, as `section.key`, and its value."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

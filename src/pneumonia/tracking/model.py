@@ -13,7 +13,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from pneumonia import paths
-from pneumonia.tracking.run import Run
+from pneumonia.tracking.run import Run, files_of
 
 NAME = "model"
 KEPT_MODEL = Path("mlflow-model")
@@ -64,7 +64,10 @@ def log_model(run: Run, folder: Path) -> None:
         model = Model.load(str(local))
         model.model_id, model.run_id = logged.model_id, run.id
         model.save(str(local / "MLmodel"))
-        client.log_model_artifacts(logged.model_id, str(local))
+        # One by one: MLflow renames each when it is whole. Without the last of them, MLmodel, it is no model.
+        for file in sorted(files_of(local), key=lambda file: file == local / "MLmodel"):
+            folder = file.relative_to(local).parent
+            client.log_model_artifact(logged.model_id, str(file), None if folder == Path() else str(folder))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
 

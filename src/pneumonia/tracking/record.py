@@ -19,6 +19,7 @@ from filelock import Timeout
 
 from pneumonia.params import Params
 from pneumonia.tracking import results, unsent
+from pneumonia.tracking.alive import Sign, end_killed_runs
 from pneumonia.tracking.bounded import bounded
 from pneumonia.tracking.origin import Origin, milliseconds
 from pneumonia.tracking.run import Run
@@ -39,6 +40,7 @@ class TrainingLog:
         self._root = repository_root(checkout)
         self._origin = Origin.of(checkout, params, trained=True)
         self._run: Run | None = None
+        self._sign: Sign | None = None
         self._began = time.monotonic()
         self._spent = 0.0
         self._down = False
@@ -56,13 +58,15 @@ class TrainingLog:
 
     def complete(self) -> None:
         """Record the training from its outputs, with the epochs that could not be sent while it went on."""
-        _record(self._checkout, self._origin, "train")
+        if _record(self._checkout, self._origin, "train"):
+            self._withdraw()
 
     def abort(self, status: str) -> None:
         """Mark the run as FAILED or KILLED."""
         run = self._run
         if run and not self._down:
             self._live(f"the end of the run as {status}", lambda: run.finish(milliseconds(), status))
+            self._withdraw()
         elif self._origin.run_id:
             print(
                 f"warning: MLflow has run {self._origin.run_id} without its end: {status}.", file=sys.stderr
@@ -72,10 +76,15 @@ class TrainingLog:
 
     def _start(self) -> None:
         store = open_store(self._root, self._origin.experiment)
-        results.end_killed_runs(store, self._origin)
+        end_killed_runs(store, self._root)
         run = results.open_run(store, self._origin)
+        self._sign = Sign(self._root, run.id)
         run.log_params(self._origin.params)
         self._run = run
+
+    def _withdraw(self) -> None:
+        if self._sign and not self._down:
+            self._sign.withdraw()
 
     def _live(self, what: str, call: Callable[[], None]) -> None:
         now = time.monotonic()
@@ -150,8 +159,9 @@ def _record(checkout: Path, origin: Origin, last: str) -> bool:
 
     def send() -> None:
         with unsent.taken_up(root, origin):
-            run = results.open_run(open_store(root, origin.experiment), origin)
-            results.record(run, checkout, origin, last)
+            store = open_store(root, origin.experiment)
+            end_killed_runs(store, root)
+            results.record(results.open_run(store, origin), checkout, origin, last)
 
     failure = None
     try:

@@ -43,7 +43,7 @@ def open_run(store: Store, origin: Origin) -> Run:
     Raises:
         failures(): the store does not answer.
     """
-    if not _exists(store, origin.run_id):
+    if origin.run_id is None or find_run(store, origin.run_id) is None:
         same_weights = [] if origin.trained else _with_weights(store, origin.identity[provenance.WEIGHTS])
         same = [run.info.run_id for run in same_weights if _matches(run, origin)]
         tags = {**origin.identity, **origin.git}
@@ -55,21 +55,19 @@ def open_run(store: Store, origin: Origin) -> Run:
     return Run(store, origin.run_id)
 
 
-def end_killed_runs(store: Store, origin: Origin) -> None:
-    """Set earlier runs of the same training to KILLED that were killed before they could say so.
-
-    One that goes on beside this one is taken for killed too, until it says FINISHED.
+def find_run(store: Store, run_id: str) -> RunEntity | None:
+    """The run of an id; None where the store has none, or one that was deleted.
 
     Raises:
         failures(): the store does not answer.
     """
-    experiment = (provenance.EXPERIMENT, provenance.BASELINE)
-    made_of = {name: value for name, value in origin.identity.items() if name not in experiment}
-    code = origin.identity[provenance.CODE]
-    running = f"attributes.status = 'RUNNING' and tags.`{provenance.CODE}` = '{code}'"
-    for run in store.client.search_runs([store.experiment_id], running):
-        if made_of.items() <= run.data.tags.items() and origin.params == run.data.params:
-            Run(store, run.info.run_id).finish(origin.started, "KILLED")
+    try:
+        run = store.client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run if run.info.lifecycle_stage == "active" else None
 
 
 def record(run: Run, folder: Path, origin: Origin, last: str) -> None:
@@ -107,17 +105,6 @@ def _add(stage: str, run: Run, folder: Path, origin: Origin, time: int) -> None:
         run.log_results(folder / paths.EVALUATE_METRICS, time)
         log_model(run, folder)
     run.log_files(folder, *ARTIFACTS[stage])
-
-
-def _exists(store: Store, run_id: str | None) -> bool:
-    if run_id is None:
-        return False
-    try:
-        return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
 
 
 def _with_weights(store: Store, md5: str) -> list[RunEntity]:

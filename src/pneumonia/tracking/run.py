@@ -9,6 +9,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
+from pneumonia.nested import leaves
 from pneumonia.tracking.store import Store
 
 BATCH = 100
@@ -70,11 +71,10 @@ class Run:
     def log_files(self, checkout: Path, *files: Path) -> None:
         """Add files and folders as artifacts, under the paths that they have in the repository."""
         for file in files:
-            local = checkout / file
-            if local.is_dir():
-                self.store.client.log_artifacts(self.id, str(local), file.as_posix())
-            else:
-                self.store.client.log_artifact(self.id, str(local), file.parent.as_posix())
+            # One by one: MLflow renames each when it is whole, which it does not do for those of a folder.
+            for local in files_of(checkout / file):
+                folder = local.relative_to(checkout).parent.as_posix()
+                self.store.client.log_artifact(self.id, str(local), folder)
 
     def finish(self, time: int, status: str = "FINISHED") -> None:
         """Set the status: FINISHED, FAILED or KILLED."""
@@ -91,23 +91,22 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flatten({"a": {"b c": 1, "d(e)": None}, "f": "x"}, "p.")
     {'p.a.b c': 1, 'p.f': 'x'}
     """
-    return dict(_leaves(values, prefix))
+    return {_fit(key): value for key, value in leaves(values, prefix) if value is not None}
 
 
 def flatten_params(values: Mapping[str, Any]) -> dict[str, str]:
     """Parameters as text, in the notation of params.yaml: null, true, 0.001, [0.9, 1.1]."""
-    return {
-        key: "null" if value is None else _text(value) for key, value in _leaves(values, "", keep_none=True)
-    }
+    return {_fit(key): _text(value) for key, value in leaves(values)}
 
 
-def _leaves(values: Mapping[str, Any], prefix: str, *, keep_none: bool = False) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        name = prefix + re.sub(r"[^\w .:/-]", "_", str(key))
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{name}.", keep_none=keep_none)
-        elif value is not None or keep_none:
-            yield name, value
+def _fit(key: str) -> str:
+    """The key without what MLflow takes in none."""
+    return re.sub(r"[^\w .:/-]", "_", key)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files below a folder, sorted; of a file itself."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _text(value: object) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock
 
 from pneumonia import paths
+from pneumonia.atomic import PART, renamed_when_whole
 from pneumonia.tracking.model import KEPT_MODEL, save_model
 from pneumonia.tracking.origin import Origin
 from pneumonia.tracking.results import ARTIFACTS, open_run, record, stages_up_to
@@ -144,9 +145,9 @@ def _of_key(root: Path, key: str) -> list[Path]:
 
 
 def _write(folder: Path, origin: Origin, last: str) -> None:
-    part = folder / f"{RUN}.part"
-    part.write_text(json.dumps({"last": last, "origin": asdict(origin)}, indent=2), encoding="utf-8")
-    part.replace(folder / RUN)
+    part = folder / f"{RUN}{PART}"
+    with renamed_when_whole(part, folder / RUN):
+        part.write_text(json.dumps({"last": last, "origin": asdict(origin)}, indent=2), encoding="utf-8")
 
 
 def _read(folder: Path) -> tuple[Origin, str] | None:

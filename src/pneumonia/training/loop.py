@@ -109,12 +109,22 @@ def train(
     except DivergedError as error:
         if best.weights:
             network.load_state_dict(best.weights)
-            save_weights(states.diverged, network, description)
-            kept = f"The best weights until then, of epoch {best.epoch}, are in {states.diverged}."
-            raise DivergedError(f"{error} {kept}") from None
+            kept = _keep_best(states.diverged, network, description)
+            raise DivergedError(
+                f"{error} The best weights until then, of epoch {best.epoch}, {kept}"
+            ) from None
         raise
     network.cpu().load_state_dict(best.weights)
     return Trained(network.eval(), description, keeper.history, best.epoch, compute, states)
+
+
+def _keep_best(path: Path, network: nn.Module, description: NetworkDescription) -> str:
+    """Write the weights; return what became of them. What went wrong here must not hide the divergence."""
+    try:
+        save_weights(path, network, description)
+    except (UserError, OSError) as error:
+        return f"could not be kept: {error}"
+    return f"are in {path}."
 
 
 def _make_loaders(params: Training, data: TrainingData) -> tuple[Loader, Loader]:

@@ -7,7 +7,6 @@ the JSON of the nested mappings and lists that they belong in.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import safetensors.torch
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from torch import Tensor
+
+from pneumonia.atomic import PART, renamed_when_whole
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 STRUCTURE = "structure"
@@ -40,20 +41,11 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     structure = json.dumps(_to_json(dict(state), tensors)).encode()
     tensors[STRUCTURE] = torch.frombuffer(bytearray(structure), dtype=torch.uint8)
     content = safetensors.torch.save(tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: another process may be training the same at the same time.
-    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(hashlib.sha256(content).digest())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _folder_to_disk(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    with renamed_when_whole(part, path), part.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -90,17 +82,6 @@ class StateFiles(CheckpointIO):
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove the file."""
         Path(path).unlink(missing_ok=True)
-
-
-def _folder_to_disk(folder: Path) -> None:
-    """Return when the names in the folder are on the disk; Windows cannot be asked for that."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _to_json(value: Any, tensors: dict[str, Tensor]) -> Any:

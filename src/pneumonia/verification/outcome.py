@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumonia.errors import UserError
+from pneumonia.nested import leaves
 
 TOLERANCE = 1e-6
 """Between a number in a results file and the recomputed one: the last digit that is written."""
@@ -67,7 +68,7 @@ def differing(stated: Mapping[str, Any], expected: Mapping[str, Any], says: tupl
         expected: the same, recomputed or from elsewhere.
         says: where each of the two comes from, e.g. ("metrics/train.json", "plots/history.csv").
     """
-    left, right = dict(flat(stated)), dict(flat(expected))
+    left, right = dict(leaves(stated)), dict(leaves(expected))
     for key in sorted({*left, *right}):
         if key not in right:
             yield f"{key} is in {says[0]} but not in {says[1]}"
@@ -82,19 +83,6 @@ def equal(stated: object, expected: object) -> bool:
     if _is_number(stated) and _is_number(expected):
         return math.isclose(stated, expected, rel_tol=1e-9, abs_tol=TOLERANCE)  # type: ignore[arg-type]
     return stated == expected
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves under dotted keys.
-
-    >>> list(flat({"test": {"n": 4}, "device": "cpu"}))
-    [('test.n', 4), ('device', 'cpu')]
-    """
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def shown(value: object) -> str:

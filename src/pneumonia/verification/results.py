@@ -17,12 +17,13 @@ from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, read_predictions
 from pneumonia.evaluation.summary import evaluate
 from pneumonia.evaluation.threshold import choose_threshold
+from pneumonia.nested import leaves
 from pneumonia.params import load_params
 from pneumonia.splitting.assign import Assignment
 from pneumonia.splitting.report import data_report
 from pneumonia.splitting.statistics import grey_statistics
 from pneumonia.store import open_images
-from pneumonia.verification.outcome import Outcome, differing, equal, flat, read_results, readable, shown
+from pneumonia.verification.outcome import Outcome, differing, equal, read_results, readable, shown
 from pneumonia.verification.separation import read_tables
 
 TAKEN_FROM_INDEX = ("file", "split", "label", "patient", "group")
@@ -144,7 +145,7 @@ def _predictions(root: Path) -> pd.DataFrame:
 
 
 def _recounted(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flat(report) if not key.startswith(NOT_RECOUNTED)}
+    return {key: value for key, value in leaves(report) if not key.startswith(NOT_RECOUNTED)}
 
 
 def _threshold(root: Path, predictions: pd.DataFrame) -> float:
