@@ -20,6 +20,7 @@ from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Training
+from pneumonia.training.averaging import AverageWeights
 from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader
 from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
 from pneumonia.training.classifier import Classifier, DivergedError, monitor_mode
@@ -102,7 +103,10 @@ def train(
     if found is not None:
         print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
     best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch)
-    trainer = _make_trainer(params, compute, [best, keeper, StateKeeper(states)])
+    callbacks: list[Callback] = [best, keeper, StateKeeper(states)]
+    if params.average_weights:
+        callbacks.append(AverageWeights(params.average_weights, compute.device))
+    trainer = _make_trainer(params, compute, callbacks)
     loaders = _make_loaders(params, data)
     try:
         trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
