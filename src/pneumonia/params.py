@@ -153,6 +153,7 @@ class Training(Section):
     pos_weight: Annotated[float, Field(gt=0)]
     balance: Literal["none", "class_weights", "oversampling"]
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    mixup: Annotated[float, Field(ge=0, le=10)]
     average_weights: Annotated[float, Field(ge=0, lt=1)]
     normalise: Literal["data", "imagenet"]
     augment: Augment

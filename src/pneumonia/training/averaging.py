@@ -5,6 +5,8 @@ weights, so that no pass over the images is needed to measure them anew (as in I
 1803.05407).
 """
 
+import math
+
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
@@ -16,7 +18,7 @@ def warmed_up(decay: float, steps: int) -> float:
 
     It is 1 - (1 + steps)^(-2/3) until that is more than `decay`: the warm-up of timm's ModelEmaV3.
     """
-    return min(decay, 1 - float(1 + steps) ** (-2 / 3))
+    return min(decay, 1 - math.pow(1 + steps, -2 / 3))
 
 
 class AverageWeights(WeightAveraging):

@@ -13,6 +13,7 @@ from pneumonia.network.predict import normalise, pneumonia_logit
 from pneumonia.params import Training
 from pneumonia.training.augment import Augmenter
 from pneumonia.training.batches import epoch_generator
+from pneumonia.training.mixup import mix
 from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import (
     head_of,
@@ -73,8 +74,11 @@ class Classifier(L.LightningModule):
         images, labels = batch
         self.rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         greys = self.augmenter(images, self.generator)
+        targets = labels
+        if self.params.mixup:
+            greys, targets = mix(greys, labels, self.params.mixup, self.generator)
         outputs = self.network(normalise(greys, self.mean, self.std))
-        loss: Tensor = self.objective(outputs, labels)
+        loss: Tensor = self.objective(outputs, targets)
         self._require_finite(loss, "loss", batch_index)
         self.seen.add(outputs, labels, loss)
         return loss
