@@ -41,6 +41,10 @@ class Augment(Section):
     brightness: Annotated[float, Field(ge=0, lt=1)]
     contrast: Annotated[float, Field(ge=0, lt=1)]
     equalise: Fraction
+    gamma: Annotated[float, Field(ge=0, le=2)]
+    blur: Fraction
+    noise: Fraction
+    erase: Fraction
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augment":
