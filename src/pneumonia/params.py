@@ -105,6 +105,7 @@ class Split(Section):
     """Who is in training, validation and test."""
 
     official: Literal["auto", True, False]
+    validation: Literal["drawn", "first"]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
@@ -190,6 +191,15 @@ class Params(Training):
     split: Split
     evaluate: Evaluate
     gallery: Gallery
+
+    @model_validator(mode="after")
+    def _order_is_known(self) -> "Params":
+        if self.split.validation == "first" and self.preprocess.wants_pseudonyms(self.source.name):
+            raise ValueError(
+                "split.validation is first, but pseudonyms have no order; set it to drawn, or "
+                "preprocess.pseudonymise to false"
+            )
+        return self
 
     @property
     def training(self) -> Training:
