@@ -160,7 +160,7 @@ class Training(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
     mixup: Annotated[float, Field(ge=0, le=10)]
     average_weights: Annotated[float, Field(ge=0, lt=1)]
-    normalise: Literal["data", "imagenet"]
+    normalise: Literal["data", "imagenet", "image"]
     augment: Augment
     monitor: Literal["val_auroc", "val_accuracy", "val_balanced_accuracy", "val_loss"]
     patience: Count

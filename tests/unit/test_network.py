@@ -20,6 +20,8 @@ from pneumonia.network.weights import load_weights, save_weights
 
 DESCRIPTION = NetworkDescription(arch="test_resnet", outputs=2, size=32, mean=0.4, std=0.2)
 
+OF_IMAGE = DESCRIPTION.model_copy(update={"mean": None, "std": None})
+
 
 @pytest.mark.parametrize("arch", ["test_resnet", "test_vit", "test_efficientnet"])
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -98,11 +100,40 @@ def test_without_a_network_the_hub_is_a_sentence(monkeypatch: pytest.MonkeyPatch
 def test_normalise_is_the_formula() -> None:
     images = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
     expected = (torch.tensor([[[[0.0, 1.0], [0.2, 0.4]]]]) - 0.4) / 0.2
-    torch.testing.assert_close(normalise(images, 0.4, 0.2), expected)
+    torch.testing.assert_close(normalise(images, DESCRIPTION), expected)
     assert images[0, 0, 1] == 255  # the caller's batch is left alone
     floats = images.float()
-    normalise(floats, 0.4, 0.2)
+    normalise(floats, DESCRIPTION)
     torch.testing.assert_close(floats, images.float())
+
+
+def test_an_image_of_its_own_mean_and_deviation_looks_the_same_in_any_light() -> None:
+    images = torch.randint(0, 100, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = np.stack([(image - image.mean()) / image.std() for image in images.numpy().astype(float)])
+    plain = normalise(images, OF_IMAGE)
+    np.testing.assert_allclose(plain[:, 0], expected, atol=1e-5)
+    torch.testing.assert_close(normalise(2 * images + 20, OF_IMAGE), plain)
+    torch.testing.assert_close(normalise(images[1:2], OF_IMAGE), plain[1:2])  # whatever the batch
+    assert plain.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_image_of_one_grey_is_nothing_and_a_nearly_blank_one_is_not_blown_up() -> None:
+    blank = torch.full((1, 32, 32), 200, dtype=torch.uint8)
+    assert normalise(blank, OF_IMAGE).abs().max() < 1e-3
+    blank[0, 0, 0] = 201
+    assert normalise(blank, OF_IMAGE).max() <= 1
+
+
+def test_the_description_travels_with_or_without_mean_and_std(tmp_path: Path) -> None:
+    module = build("test_resnet", 2, 32)
+    save_weights(tmp_path / "model.safetensors", module, OF_IMAGE)
+    assert load_weights(tmp_path / "model.safetensors")[1] == OF_IMAGE
+    as_ever = (
+        '{"arch":"test_resnet","outputs":2,"size":32,"mean":0.4,"std":0.2,"classes":["normal","pneumonia"]}'
+    )
+    assert DESCRIPTION.model_dump_json() == as_ever
+    with pytest.raises(ValueError, match="both given or both left to the image"):
+        NetworkDescription(arch="test_resnet", outputs=2, size=32, mean=None, std=0.2)
 
 
 def test_two_outputs_and_one_logit_agree() -> None:

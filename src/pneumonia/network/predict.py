@@ -9,11 +9,22 @@ from tqdm import tqdm
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute
 
+SMALLEST_STD = 1 / 255
+"""Of an image that is normalised by itself: one grey level, so that a blank one stays near zero."""
 
-def normalise(images: Tensor, mean: float, std: float) -> Tensor:
-    """Turn grey images (B, S, S), 0 to 255, into (grey / 255 - mean) / std: float32, shape (B, 1, S, S)."""
+
+def normalise(images: Tensor, description: NetworkDescription) -> Tensor:
+    """Turn grey images (B, S, S), 0 to 255, into (grey / 255 - mean) / std: float32, shape (B, 1, S, S).
+
+    Mean and std are those of the description, or where it has none each image's own, the std being that of
+    all its pixels and at least SMALLEST_STD.
+    """
     grey = images.unsqueeze(1).to(torch.float32, memory_format=torch.channels_last)
-    return grey.sub_(255 * mean).div_(255 * std)
+    if description.mean is None or description.std is None:
+        mean = grey.mean(dim=(2, 3), keepdim=True)
+        std = grey.var(dim=(2, 3), keepdim=True, correction=0).sqrt()
+        return (grey - mean).div_(std.clamp(min=255 * SMALLEST_STD))
+    return grey.sub_(255 * description.mean).div_(255 * description.std)
 
 
 def pneumonia_logit(outputs: Tensor) -> Tensor:
@@ -39,7 +50,7 @@ def predict(
 
     Args:
         module: in evaluation mode.
-        description: of the module; its mean and std are applied.
+        description: of the module; the images are normalised as it says.
         images: packed images, shape (N, S, S).
         rows: which of them, shape (M,).
         compute: device and precision.
@@ -55,7 +66,7 @@ def predict(
     for start in tqdm(starts, desc=progress, unit="batch", disable=progress is None):
         batch = torch.from_numpy(images[rows[start : start + batch_size]]).to(compute.device)
         with compute.autocast():
-            outputs = module(normalise(batch, description.mean, description.std))
+            outputs = module(normalise(batch, description))
         logits.append(pneumonia_logit(outputs).double().cpu())
     if not logits:
         return np.zeros(0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 from pneumonia.errors import UserError
+from pneumonia.network.description import NetworkDescription
 from pneumonia.network.predict import normalise, pneumonia_logit
 from pneumonia.params import Training
 from pneumonia.training.augment import Augmenter
@@ -30,13 +31,18 @@ class DivergedError(UserError):
 class Classifier(L.LightningModule):
     """A network, its objective and its optimiser."""
 
-    def __init__(self, params: Training, network: nn.Module, objective: Objective, mean: float, std: float):
+    def __init__(
+        self,
+        params: Training,
+        network: nn.Module,
+        objective: Objective,
+        description: NetworkDescription,
+    ) -> None:
         super().__init__()
         self.params = params
         self.network = network
         self.objective = objective
-        self.mean = mean
-        self.std = std
+        self.description = description
         self.augmenter = Augmenter(params.augment)
         self.generator = torch.Generator()
         self.seen = _Seen()
@@ -77,7 +83,7 @@ class Classifier(L.LightningModule):
         targets = labels
         if self.params.mixup:
             greys, targets = mix(greys, labels, self.params.mixup, self.generator)
-        outputs = self.network(normalise(greys, self.mean, self.std))
+        outputs = self.network(normalise(greys, self.description))
         loss: Tensor = self.objective(outputs, targets)
         self._require_finite(loss, "loss", batch_index)
         self.seen.add(outputs, labels, loss)
@@ -91,7 +97,7 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Add one batch, not augmented, to the epoch's validation metrics."""
         images, labels = batch
-        outputs = self.network(normalise(images, self.mean, self.std))
+        outputs = self.network(normalise(images, self.description))
         loss = self.objective(outputs, labels)
         self._require_finite(loss, "validation loss", batch_index)
         self.seen.add(outputs, labels, loss)

@@ -95,9 +95,7 @@ def train(
     L.seed_everything(params.seed, verbose=False)
     description = _describe(params, data)
     network = _build(params, description, root)
-    classifier = Classifier(
-        params, network, Objective(params, data.train_labels), description.mean, description.std
-    )
+    classifier = Classifier(params, network, Objective(params, data.train_labels), description)
     states = States(root, training_key(params, _arrays(data), network, compute))
     found = states.newest()
     if found is not None:
@@ -139,13 +137,17 @@ def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
 
 
 def _describe(params: Training, data: TrainingData) -> NetworkDescription:
-    of_data = params.normalise == "data"
+    mean, std = {
+        "data": (data.mean, data.std),
+        "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+        "image": (None, None),
+    }[params.normalise]
     return NetworkDescription(
         arch=params.arch,
         outputs=outputs_of(params),
         size=data.images.shape[1],
-        mean=data.mean if of_data else IMAGENET_MEAN,
-        std=data.std if of_data else IMAGENET_STD,
+        mean=mean,
+        std=std,
     )
 
 
