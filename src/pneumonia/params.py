@@ -116,8 +116,10 @@ class Split(Section):
 
 
 class Evaluate(Section):
-    """The threshold's rule and the intervals."""
+    """How probabilities are read, the threshold's rule and the intervals."""
 
+    flips: bool
+    calibration: Literal["none", "temperature", "platt"]
     threshold_rule: Literal["fixed", "youden", "sensitivity"]
     threshold: Fraction
     sensitivity: Annotated[float, Field(gt=0, le=1)]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pneumonia.classes import CLASSES
+from pneumonia.network.reading import Reading
 
 
 class NetworkDescription(BaseModel):
@@ -31,7 +32,14 @@ class NetworkDescription(BaseModel):
             raise ValueError("mean and std are both given or both left to the image")
         return self
 
-    def card(self, threshold: float, threshold_rule: str) -> str:
-        """JSON of models/model.json: the description with the threshold of the probability, 0..1."""
-        card = {**self.model_dump(), "threshold": threshold, "threshold_rule": threshold_rule}
+    def card(self, reading: Reading, threshold: float, threshold_rule: str) -> str:
+        """JSON of models/model.json: the description with what leads to a class.
+
+        Args:
+            reading: from the logit to the probability.
+            threshold: of the probability, 0 to 1.
+            threshold_rule: how that was chosen.
+        """
+        decision = {**reading.on_card(), "threshold": threshold, "threshold_rule": threshold_rule}
+        card = {**self.model_dump(), **decision}
         return json.dumps(card, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""From packed images to the probability of pneumonia."""
+"""From packed images to the logit and the probability of pneumonia."""
 
 import numpy as np
 import torch
@@ -8,9 +8,12 @@ from tqdm import tqdm
 
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute
+from pneumonia.network.reading import AS_IT_IS, Reading
 
 SMALLEST_STD = 1 / 255
 """Of an image that is normalised by itself: one grey level, so that a blank one stays near zero."""
+
+BATCH_SIZE = 32
 
 
 def normalise(images: Tensor, description: NetworkDescription) -> Tensor:
@@ -36,15 +39,13 @@ def pneumonia_logit(outputs: Tensor) -> Tensor:
     return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
 
 
-@torch.inference_mode()
 def predict(
     module: nn.Module,
     description: NetworkDescription,
     images: NDArray[np.uint8],
     rows: NDArray[np.int64],
     compute: Compute,
-    batch_size: int = 32,
-    progress: str | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> NDArray[np.float64]:
     """Probability of pneumonia of the images in `rows`.
 
@@ -54,20 +55,49 @@ def predict(
         images: packed images, shape (N, S, S).
         rows: which of them, shape (M,).
         compute: device and precision.
-        batch_size: images in a forward pass.
-        progress: title of the progress bar; None for no bar.
+        reading: from the logit to the probability.
 
     Returns:
         Shape (M,), each 0 to 1.
     """
+    logits = predict_logits(module, description, images, rows, compute, flips=reading.flips)
+    return reading.probability(logits)
+
+
+@torch.inference_mode()
+def predict_logits(
+    module: nn.Module,
+    description: NetworkDescription,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    compute: Compute,
+    *,
+    flips: bool = False,
+    progress: str | None = None,
+) -> NDArray[np.float64]:
+    """Logit of pneumonia of the images in `rows`.
+
+    Args:
+        module: as of `predict`, like what follows.
+        description: of the module.
+        images: shape (N, S, S).
+        rows: shape (M,).
+        compute: device and precision.
+        flips: whether it is the mean over the image and its mirror image, left for right.
+        progress: title of the progress bar; None for no bar.
+
+    Returns:
+        Shape (M,).
+    """
     module = module.to(compute.device).to(memory_format=torch.channels_last)
     logits = []
-    starts = range(0, len(rows), batch_size)
+    starts = range(0, len(rows), BATCH_SIZE)
     for start in tqdm(starts, desc=progress, unit="batch", disable=progress is None):
-        batch = torch.from_numpy(images[rows[start : start + batch_size]]).to(compute.device)
+        batch = torch.from_numpy(images[rows[start : start + BATCH_SIZE]]).to(compute.device)
+        views = [batch, batch.flip(-1)] if flips else [batch]
         with compute.autocast():
-            outputs = module(normalise(batch, description))
-        logits.append(pneumonia_logit(outputs).double().cpu())
+            outputs = [module(normalise(view, description)) for view in views]
+        logits.append(torch.stack([pneumonia_logit(one).double().cpu() for one in outputs]).mean(dim=0))
     if not logits:
         return np.zeros(0)
-    return torch.cat(logits).sigmoid().numpy()
+    return torch.cat(logits).numpy()
