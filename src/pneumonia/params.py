@@ -81,6 +81,7 @@ class Preprocess(Section):
 
     size: Annotated[int, Field(ge=16, le=2048)]
     fit: Literal["squash", "pad", "crop"]
+    equalise: Literal["none", "histogram", "clahe"]
     window_index: Count
     no_window: Literal["percentiles", "range"]
     percentiles: Percentiles
