@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from pneumonia import paths
+from pneumonia.evaluation.calibration import fit_calibration, with_calibration
 from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, tabulate
 from pneumonia.evaluation.summary import evaluate as compute_metrics
 from pneumonia.evaluation.threshold import choose_threshold
 from pneumonia.network.device import choose_compute
-from pneumonia.network.predict import predict as predict_probability
+from pneumonia.network.predict import predict_logits
+from pneumonia.network.reading import Reading
 from pneumonia.network.weights import load_weights
 from pneumonia.params import Params
 from pneumonia.split_table import read_split
@@ -30,18 +32,24 @@ def evaluate(params: Params) -> None:
     rows = np.flatnonzero(split.isin(("val", "test")))
     module, description = load_weights(paths.WEIGHTS)
     images = open_images(paths.IMAGES)
-    probability = predict_probability(module, description, images, rows, compute, progress="evaluate")
+    flips = params.evaluate.flips
+    logits = predict_logits(module, description, images, rows, compute, flips=flips, progress="evaluate")
+    of_val = (split.iloc[rows] == "val").to_numpy()
+    label = as_positive(index["label"].iloc[rows])
+    calibration = fit_calibration(label[of_val], logits[of_val], params.evaluate.calibration)
+    reading = Reading(flips=flips, calibration=calibration)
 
-    table = tabulate(index.iloc[rows], split.iloc[rows], probability)
+    table = tabulate(index.iloc[rows], split.iloc[rows], reading.probability(logits))
     val = table[table["split"] == "val"]
     threshold = choose_threshold(as_positive(val["label"]), val["probability"].to_numpy(), params.evaluate)
     predictions = predict(table, threshold)
 
     write_table(paths.PREDICTIONS, predictions)
-    write_metrics(paths.EVALUATE_METRICS, compute_metrics(predictions, threshold, params.evaluate))
+    metrics = compute_metrics(predictions, threshold, params.evaluate)
+    write_metrics(paths.EVALUATE_METRICS, with_calibration(metrics, calibration))
     for name, curve in curves(predictions, params.evaluate.calibration_bins).items():
         write_table(paths.CURVES / f"{name}.csv", curve)
-    write_text(paths.MODEL_CARD, description.card(threshold, params.evaluate.threshold_rule))
+    write_text(paths.MODEL_CARD, description.card(reading, threshold, params.evaluate.threshold_rule))
     record_evaluation(Path.cwd(), params)
 
 

@@ -41,6 +41,10 @@ class Augment(Section):
     brightness: Annotated[float, Field(ge=0, lt=1)]
     contrast: Annotated[float, Field(ge=0, lt=1)]
     equalise: Fraction
+    gamma: Annotated[float, Field(ge=0, le=2)]
+    blur: Fraction
+    noise: Fraction
+    erase: Fraction
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> "Augment":
@@ -77,6 +81,7 @@ class Preprocess(Section):
 
     size: Annotated[int, Field(ge=16, le=2048)]
     fit: Literal["squash", "pad", "crop"]
+    equalise: Literal["none", "histogram", "clahe"]
     window_index: Count
     no_window: Literal["percentiles", "range"]
     percentiles: Percentiles
@@ -101,6 +106,7 @@ class Split(Section):
     """Who is in training, validation and test."""
 
     official: Literal["auto", True, False]
+    validation: Literal["drawn", "first"]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
@@ -111,8 +117,10 @@ class Split(Section):
 
 
 class Evaluate(Section):
-    """The threshold's rule and the intervals."""
+    """How probabilities are read, the threshold's rule and the intervals."""
 
+    flips: bool
+    calibration: Literal["none", "temperature", "platt"]
     threshold_rule: Literal["fixed", "youden", "sensitivity"]
     threshold: Fraction
     sensitivity: Annotated[float, Field(gt=0, le=1)]
@@ -153,7 +161,9 @@ class Training(Section):
     pos_weight: Annotated[float, Field(gt=0)]
     balance: Literal["none", "class_weights", "oversampling"]
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
-    normalise: Literal["data", "imagenet"]
+    mixup: Annotated[float, Field(ge=0, le=10)]
+    average_weights: Annotated[float, Field(ge=0, lt=1)]
+    normalise: Literal["data", "imagenet", "image"]
     augment: Augment
     monitor: Literal["val_auroc", "val_accuracy", "val_balanced_accuracy", "val_loss"]
     patience: Count
@@ -184,6 +194,15 @@ class Params(Training):
     split: Split
     evaluate: Evaluate
     gallery: Gallery
+
+    @model_validator(mode="after")
+    def _order_is_known(self) -> "Params":
+        if self.split.validation == "first" and self.preprocess.wants_pseudonyms(self.source.name):
+            raise ValueError(
+                "split.validation is first, but pseudonyms have no order; set it to drawn, or "
+                "preprocess.pseudonymise to false"
+            )
+        return self
 
     @property
     def training(self) -> Training:

@@ -9,7 +9,14 @@ from pneumonia.params import Evaluate
 from pneumonia.writing import write_metrics
 
 SETTINGS = Evaluate(
-    threshold_rule="fixed", threshold=0.5, sensitivity=0.9, bootstrap=200, calibration_bins=5, seed=0
+    flips=False,
+    calibration="none",
+    threshold_rule="fixed",
+    threshold=0.5,
+    sensitivity=0.9,
+    bootstrap=200,
+    calibration_bins=5,
+    seed=0,
 )
 
 

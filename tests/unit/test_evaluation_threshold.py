@@ -13,6 +13,8 @@ from pneumonia.params import Evaluate
 
 def settings(rule: str, threshold: float = 0.5, sensitivity: float = 0.95) -> Evaluate:
     return Evaluate(
+        flips=False,
+        calibration="none",
         threshold_rule=rule,
         threshold=threshold,
         sensitivity=sensitivity,

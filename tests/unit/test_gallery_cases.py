@@ -68,6 +68,16 @@ def test_every_case_has_the_image_of_its_file_and_the_map_of_that_image() -> Non
         assert case.has_evidence
 
 
+def test_the_maps_are_of_images_normalised_as_the_description_says() -> None:
+    images, index = store()
+    own = DESCRIPTION.model_copy(update={"mean": None, "std": None})
+    (gallery,) = make_galleries([selection("file3")], images, index, Bright(), own, PARAMS.gallery)
+    evidence = np.maximum(images[3] - images[3].mean(), 0).astype(np.float32)
+    expected = overlay(images[3], evidence / evidence.max(), mpl.colormaps["inferno"], PARAMS.gallery.opacity)
+    assert gallery.cases[0].overlay is not None
+    assert np.abs(gallery.cases[0].overlay.astype(int) - expected).max() <= 1
+
+
 def test_a_dark_image_has_no_evidence_and_its_overlay_is_the_plain_image() -> None:
     images, index = store()
     images[2] = 10

@@ -244,6 +244,13 @@ def test_every_rule_has_words(tmp_path: Path, rule: str) -> None:
     assert "The threshold, 0.400, was " in report(tmp_path, model_card=card).sentences
 
 
+def test_how_the_input_is_normalised_is_said(tmp_path: Path) -> None:
+    assert "0.5000) / 0.2500, grey 0 to 1" in report(tmp_path).sentences
+    card = report_inputs()["model_card"] | {"mean": None, "std": None}
+    text = report(tmp_path, model_card=card).sentences
+    assert "mean) / standard deviation, both of the image itself" in text
+
+
 def test_a_validation_that_flatters_is_remarked_on() -> None:
     test = split_metrics(accuracy=0.81, auroc=0.93)
     (sentence,) = warnings(split_metrics(0.95, 0.94), test, "kermany", KNOWN)

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import joblib
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pneumonia.classes import Label
 from pneumonia.errors import UserError
 from pneumonia.imaging import isolation, packing
+from pneumonia.imaging.equalise import equalise
 from pneumonia.imaging.packing import pack
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
@@ -67,6 +68,7 @@ class Case:
         records: list[Record] | None = None,
         damage: Callable[[bytes], bytes] = bytes,
         pseudonyms: Pseudonyms = NO_PSEUDONYMS,
+        **preprocess: Any,
     ) -> None:
         path = self.folder / "images.zip"
         with zipfile.ZipFile(path, "w") as zip_file:
@@ -76,7 +78,7 @@ class Case:
         pack(
             Archive(path),
             self.records if records is None else records,
-            PREPROCESS.model_copy(update={"max_rejected": max_rejected}),
+            PREPROCESS.model_copy(update={"max_rejected": max_rejected, **preprocess}),
             self.images,
             self.index,
             self.rejected,
@@ -126,6 +128,18 @@ def test_row_and_image_belong_together(case: Case) -> None:
     assert index.loc[5, "pixels_sha256"] == hashlib.sha256(images[5].tobytes()).hexdigest()
     assert case.rejected.read_bytes() == b"file,reason,detail\n"
     assert case.outputs == ["images.npy", "index.csv", "rejected.csv"]
+
+
+@pytest.mark.parametrize("method", ["histogram", "clahe"])
+def test_what_is_stored_and_digested_is_the_equalised_image(
+    case: Case, method: Literal["histogram", "clahe"]
+) -> None:
+    case.pack(equalise=method)
+    images, index = open_images(case.images), read_index(case.index)
+    for number, image in enumerate(images):
+        np.testing.assert_array_equal(image, equalise(picture(number), method))
+        assert not np.array_equal(image, picture(number))
+        assert index.loc[number, "pixels_sha256"] == hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def test_names_with_commas_and_quotes_survive(case: Case) -> None:

@@ -1,8 +1,10 @@
 """Building, keeping and applying a network."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,17 @@ import torch
 from safetensors.torch import save_file
 
 from pneumonia.errors import UserError
+from pneumonia.network import predict as predict_module
 from pneumonia.network.build import build, build_pretrained
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import choose_compute, deterministic_or_a_sentence
-from pneumonia.network.predict import normalise, pneumonia_logit, predict
+from pneumonia.network.predict import normalise, pneumonia_logit, predict, predict_logits
+from pneumonia.network.reading import Calibration, Reading
 from pneumonia.network.weights import load_weights, save_weights
 
 DESCRIPTION = NetworkDescription(arch="test_resnet", outputs=2, size=32, mean=0.4, std=0.2)
+
+OF_IMAGE = DESCRIPTION.model_copy(update={"mean": None, "std": None})
 
 
 @pytest.mark.parametrize("arch", ["test_resnet", "test_vit", "test_efficientnet"])
@@ -98,11 +104,40 @@ def test_without_a_network_the_hub_is_a_sentence(monkeypatch: pytest.MonkeyPatch
 def test_normalise_is_the_formula() -> None:
     images = torch.tensor([[[0, 255], [51, 102]]], dtype=torch.uint8)
     expected = (torch.tensor([[[[0.0, 1.0], [0.2, 0.4]]]]) - 0.4) / 0.2
-    torch.testing.assert_close(normalise(images, 0.4, 0.2), expected)
+    torch.testing.assert_close(normalise(images, DESCRIPTION), expected)
     assert images[0, 0, 1] == 255  # the caller's batch is left alone
     floats = images.float()
-    normalise(floats, 0.4, 0.2)
+    normalise(floats, DESCRIPTION)
     torch.testing.assert_close(floats, images.float())
+
+
+def test_an_image_of_its_own_mean_and_deviation_looks_the_same_in_any_light() -> None:
+    images = torch.randint(0, 100, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = np.stack([(image - image.mean()) / image.std() for image in images.numpy().astype(float)])
+    plain = normalise(images, OF_IMAGE)
+    np.testing.assert_allclose(plain[:, 0], expected, atol=1e-5)
+    torch.testing.assert_close(normalise(2 * images + 20, OF_IMAGE), plain)
+    torch.testing.assert_close(normalise(images[1:2], OF_IMAGE), plain[1:2])  # whatever the batch
+    assert plain.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_image_of_one_grey_is_nothing_and_a_nearly_blank_one_is_not_blown_up() -> None:
+    blank = torch.full((1, 32, 32), 200, dtype=torch.uint8)
+    assert normalise(blank, OF_IMAGE).abs().max() < 1e-3
+    blank[0, 0, 0] = 201
+    assert normalise(blank, OF_IMAGE).max() <= 1
+
+
+def test_the_description_travels_with_or_without_mean_and_std(tmp_path: Path) -> None:
+    module = build("test_resnet", 2, 32)
+    save_weights(tmp_path / "model.safetensors", module, OF_IMAGE)
+    assert load_weights(tmp_path / "model.safetensors")[1] == OF_IMAGE
+    as_ever = (
+        '{"arch":"test_resnet","outputs":2,"size":32,"mean":0.4,"std":0.2,"classes":["normal","pneumonia"]}'
+    )
+    assert DESCRIPTION.model_dump_json() == as_ever
+    with pytest.raises(ValueError, match="both given or both left to the image"):
+        NetworkDescription(arch="test_resnet", outputs=2, size=32, mean=None, std=0.2)
 
 
 def test_two_outputs_and_one_logit_agree() -> None:
@@ -111,16 +146,47 @@ def test_two_outputs_and_one_logit_agree() -> None:
     torch.testing.assert_close(pneumonia_logit(two[:, 1:]), two[:, 1])
 
 
-def test_predict_takes_the_rows_asked_for_in_their_order() -> None:
+def test_predict_takes_the_rows_asked_for_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     compute = choose_compute("cpu", "fp32", 1, deterministic=True)
     module = build("test_resnet", 2, 32).eval()
     images = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8)
-    whole = predict(module, DESCRIPTION, images, np.arange(7), compute, batch_size=3)
-    some = predict(module, DESCRIPTION, images, np.array([5, 1]), compute, batch_size=3)
+    whole = predict(module, DESCRIPTION, images, np.arange(7), compute)
+    some = predict(module, DESCRIPTION, images, np.array([5, 1]), compute)
     assert whole.shape == (7,)
     assert ((whole > 0) & (whole < 1)).all()
     np.testing.assert_allclose(some, whole[[5, 1]], rtol=1e-5)
+    monkeypatch.setattr(predict_module, "BATCH_SIZE", 3)
+    logits = predict_logits(module, DESCRIPTION, images, np.arange(7), compute)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), whole, rtol=1e-5)
     assert predict(module, DESCRIPTION, images, np.array([], int), compute).shape == (0,)
+
+
+def test_a_reading_takes_the_mean_with_the_mirror_image_and_puts_it_through_a_line() -> None:
+    compute = choose_compute("cpu", "fp32", 1, deterministic=True)
+    module = build("test_resnet", 2, 32).eval()
+    images, rows = np.random.default_rng(0).integers(0, 256, (7, 32, 32), dtype=np.uint8), np.arange(7)
+    plain = predict_logits(module, DESCRIPTION, images, rows, compute)
+    mirrored = predict_logits(module, DESCRIPTION, images[:, :, ::-1].copy(), rows, compute)
+    assert np.abs(plain - mirrored).max() > 1e-3
+    both = predict_logits(module, DESCRIPTION, images, rows, compute, flips=True)
+    np.testing.assert_allclose(both, (plain + mirrored) / 2, atol=1e-6)
+    reading = Reading(flips=True, calibration=Calibration(slope=0.5, intercept=-1.0))
+    found = predict(module, DESCRIPTION, images, rows, compute, reading)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(1 - both / 2)), atol=1e-6)
+
+
+def test_a_card_says_how_to_read_and_says_nothing_of_the_plain_way() -> None:
+    def card(reading: Reading) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(DESCRIPTION.card(reading, 0.25, "youden"))
+        return read
+
+    plain = card(Reading())
+    assert list(plain) == [*DESCRIPTION.model_dump(), "threshold", "threshold_rule"]
+    reading = Reading(flips=True, calibration=Calibration(slope=0.5, intercept=-1.0))
+    assert Reading.model_validate(card(reading)) == reading
+    assert Reading.model_validate(plain) == Reading()
+    with pytest.raises(ValueError, match="greater than 0"):
+        Calibration(slope=0, intercept=0)
 
 
 @pytest.fixture

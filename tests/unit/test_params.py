@@ -107,6 +107,14 @@ def test_what_auto_means_goes_by_the_source(values: dict[str, Any]) -> None:
     assert all(params.split.keeps_official(name) for name in sources)
 
 
+def test_names_without_an_order_have_no_first(values: dict[str, Any]) -> None:
+    values["split"]["validation"] = "first"
+    assert check_params(values).split.validation == "first"
+    values["preprocess"]["pseudonymise"] = True
+    with pytest.raises(UserError, match=r"^params.yaml: split.validation is first, but pseudonyms have no"):
+        check_params(values)
+
+
 def test_every_mistake_is_named_at_once(values: dict[str, Any]) -> None:
     values["lr"], values["epochs"] = -1, 0
     with pytest.raises(UserError) as caught:

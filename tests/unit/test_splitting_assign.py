@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -10,8 +12,10 @@ from pneumonia.splitting.assign import assign, require_consistent
 from pneumonia.splitting.units import tie_together
 
 
-def fractions(val: float = 0.2, test: float = 0.25, seed: int = 0) -> Split:
-    return Split(official="auto", val_fraction=val, test_fraction=test, seed=seed)
+def fractions(
+    val: float = 0.2, test: float = 0.25, seed: int = 0, validation: Literal["drawn", "first"] = "drawn"
+) -> Split:
+    return Split(official="auto", validation=validation, val_fraction=val, test_fraction=test, seed=seed)
 
 
 def make_index(rows: list[dict[str, str]]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logit
 
 import stages.evaluate
 import stages.gallery
@@ -79,8 +80,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
-def params(rule: str = "youden") -> Params:
-    changes: dict[str, Any] = {"threshold_rule": rule, "bootstrap": 100}
+def params(rule: str = "youden", **settings: Any) -> Params:
+    changes: dict[str, Any] = {"threshold_rule": rule, "bootstrap": 100, **settings}
     return PARAMS.model_copy(
         update={
             "device": "cpu",
@@ -120,15 +121,15 @@ def write_inputs(val: Part, test: Part) -> None:
     write_split(paths.SPLIT, index, pd.Series([split for split, *_ in rows]))
 
 
-def evaluate(val: Part, test: Part, rule: str, *, real: bool = False) -> dict[str, Any]:
+def evaluate(val: Part, test: Part, rule: str, *, real: bool = False, **settings: Any) -> dict[str, Any]:
     """Run the stage; with `real` the network predicts, else the probabilities of the parts are taken."""
     write_inputs(val, test)
     predicted = np.array([*val.probabilities, *test.probabilities])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages.evaluate, "record_evaluation", lambda *_: None)
         if not real:
-            patch.setattr(stages.evaluate, "predict_probability", lambda *_, **__: predicted)
-        stages.evaluate.evaluate(params(rule))
+            patch.setattr(stages.evaluate, "predict_logits", lambda *_, **__: logit(predicted))
+        stages.evaluate.evaluate(params(rule, **settings))
     return read_strictly(paths.EVALUATE_METRICS)
 
 
@@ -219,5 +220,50 @@ def write_what_the_report_reads() -> None:
 
 def test_a_network_that_gives_no_numbers_is_refused(place: Path) -> None:
     broken = Part([0, 1], [0, 1], [0.5, math.nan])
-    with pytest.raises(UserError, match=r"probabilities that are not numbers"):
-        evaluate(broken, part([0, 1]), "youden")
+    for method in ("none", "platt"):
+        with pytest.raises(UserError, match=r"probabilities that are not numbers"):
+            evaluate(broken, part([0, 1]), "youden", calibration=method)
+
+
+INFORMED = Part([0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5], [0.1, 0.7, 0.6, 0.9, 0.5, 0.95])
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+def test_a_calibration_is_written_where_it_is_read_and_leaves_the_ranks_alone(
+    place: Path, method: str
+) -> None:
+    plain = evaluate(INFORMED, INFORMED, "youden")
+    assert "calibration" not in plain
+    assert "calibration" not in json.loads(paths.MODEL_CARD.read_text("utf-8"))
+    probability = pd.read_csv(paths.PREDICTIONS)["probability"]
+    metrics = evaluate(INFORMED, INFORMED, "youden", calibration=method)
+    line = metrics["calibration"]
+    assert json.loads(paths.MODEL_CARD.read_text("utf-8"))["calibration"] == line
+    expected = 1 / (1 + np.exp(-line["slope"] * logit(probability) - line["intercept"]))
+    found = pd.read_csv(paths.PREDICTIONS)["probability"]
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert metrics["test"]["auroc"] == plain["test"]["auroc"]
+    assert metrics["val"]["loss"] != plain["val"]["loss"]
+
+
+def test_the_calibration_does_not_see_the_test_images(place: Path) -> None:
+    one = evaluate(INFORMED, part([0, 1, 1], 0.9), "youden", calibration="platt")
+    other = evaluate(INFORMED, part([1, 0, 0], 0.2), "youden", calibration="platt")
+    assert one["calibration"] == other["calibration"]
+
+
+def test_flips_reach_the_network_and_the_card(place: Path) -> None:
+    asked: list[bool] = []
+
+    def predict_logits(*_: Any, flips: bool, **__: Any) -> np.ndarray:
+        asked.append(flips)
+        return np.zeros(12)
+
+    write_inputs(INFORMED, INFORMED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages.evaluate, "record_evaluation", lambda *_: None)
+        patch.setattr(stages.evaluate, "predict_logits", predict_logits)
+        for flips in (True, False):
+            stages.evaluate.evaluate(params(flips=flips))
+            assert json.loads(paths.MODEL_CARD.read_text("utf-8")).get("flips", False) == flips
+    assert asked == [True, False]

@@ -15,6 +15,7 @@ from pneumonia.network.build import build
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute
 from pneumonia.network.predict import predict
+from pneumonia.network.reading import Calibration, Reading
 from pneumonia.network.weights import save_weights
 from pneumonia.tracking import model
 
@@ -43,14 +44,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, f
     """Folder of a saved model, its probabilities of IMAGES, and its threshold."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    description = NetworkDescription(arch="test_resnet", outputs=1, size=SIZE, mean=0.5, std=0.25)
+    description = NetworkDescription(arch="test_resnet", outputs=1, size=SIZE, mean=None, std=None)
     module = build("test_resnet", 1, SIZE).eval()
     save_weights(folder / "model.safetensors", module, description)
     rows = np.arange(len(IMAGES))
-    probability = predict(module, description, IMAGES, rows, Compute(torch.device("cpu"), "fp32"))
+    reading = Reading(flips=True, calibration=Calibration(slope=20, intercept=-1))
+    compute = Compute(torch.device("cpu"), "fp32")
+    probability = predict(module, description, IMAGES, rows, compute, reading)
+    plain = predict(module, description, IMAGES, rows, compute)
+    assert np.abs(probability - plain).max() > 1e-3
     threshold = float(np.sort(probability)[1:3].mean())
-    card = {"classes": ["normal", "pneumonia"], "size": SIZE, "threshold": threshold}
-    (folder / "model.json").write_text(json.dumps(card), encoding="utf-8")
+    (folder / "model.json").write_text(description.card(reading, threshold, "youden"), encoding="utf-8")
     model.save_model(folder / "mlflow", folder / "model.safetensors", folder / "model.json")
     return folder / "mlflow", probability, threshold
 

@@ -32,6 +32,10 @@ NOTHING = Augment(
     brightness=0.0,
     contrast=0.0,
     equalise=0.0,
+    gamma=0.0,
+    blur=0.0,
+    noise=0.0,
+    erase=0.0,
 )
 SIZE = 48
 
@@ -127,6 +131,26 @@ def test_brightness_and_contrast_are_those_of_torchvision(images: torch.Tensor) 
         torch.testing.assert_close(mine, expected[0] * 255, atol=0.01, rtol=0)
 
 
+def test_gamma_is_that_of_torchvision_and_as_often_brighter_as_darker(images: torch.Tensor) -> None:
+    draws = generator()
+    torch.rand(15, generator=draws)  # equalisation's, brightness's and contrast's
+    powers = torch.exp(0.5 * (2 * torch.rand(5, generator=draws) - 1))
+    for image, power, mine in zip(images, powers, change(gamma=0.5)(images, generator()), strict=True):
+        expected = tv.adjust_gamma(image[None].float() / 255, power.item())
+        torch.testing.assert_close(mine, expected[0] * 255, atol=0.01, rtol=0)
+    grey = torch.full((4000, 1, 1), 64, dtype=torch.uint8)
+    log_powers = torch.log(torch.log(change(gamma=0.5)(grey, generator()) / 255) / math.log(64 / 255))
+    assert -0.5 <= log_powers.min() < -0.49
+    assert 0.49 < log_powers.max() <= 0.5
+    assert log_powers.mean().abs() < 0.02
+
+
+def test_gamma_leaves_the_draws_of_the_other_changes_alone(images: torch.Tensor) -> None:
+    plain = change(brightness=0.3, contrast=0.4)(images, generator())
+    nearly_none = change(brightness=0.3, contrast=0.4, gamma=1e-9)(images, generator())
+    torch.testing.assert_close(nearly_none, plain, atol=1e-3, rtol=0)
+
+
 def test_equalisation_is_that_of_pillow(images: torch.Tensor) -> None:
     ours = look_up(images, equalising_tables(count_greys(images)))
     for image, mine in zip(images, ours, strict=True):
@@ -157,7 +181,17 @@ def test_the_draws_are_the_seeds_alone_and_greys_stay_in_range(images: torch.Ten
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_and_cpu_make_the_same_pictures(images: torch.Tensor) -> None:
-    augmenter = change(rotation=20, brightness=0.3, contrast=0.3, equalise=0.5, scale=[0.8, 1.2])
+    augmenter = change(
+        rotation=20,
+        brightness=0.3,
+        contrast=0.3,
+        equalise=0.5,
+        scale=[0.8, 1.2],
+        gamma=0.4,
+        blur=0.5,
+        noise=0.1,
+        erase=0.5,
+    )
     cpu = augmenter(images, generator())
     gpu = augmenter(images.cuda(), generator()).cpu()
     torch.testing.assert_close(gpu, cpu, atol=0.1, rtol=0)

@@ -1,6 +1,7 @@
 """The loop, on a few small images that one can learn."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ from pneumonia.training import classifier as classifier_module
 from pneumonia.training.callbacks import BestWeights
 from pneumonia.training.loop import Trained, TrainingData, train
 from pneumonia.training.objective import Objective
+
+STILL = training().augment.model_copy(
+    update={
+        "flip_horizontal": 0.0,
+        "rotation": 0.0,
+        "translation": 0.0,
+        "scale": [1.0, 1.0],
+        "brightness": 0.0,
+        "contrast": 0.0,
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +75,30 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(data: TrainingD
         {"balance": "oversampling", "schedule": "one_cycle", "optimizer": "adam"},
         {"balance": "class_weights", "label_smoothing": 0.1, "normalise": "imagenet", "precision": "bf16"},
         {"arch": "test_vit", "gradient_clip": 0.0, "schedule": "constant"},
+        {"normalise": "image", "mixup": 0.4, "average_weights": 0.9},
     ],
 )
 def test_every_choice_trains(data: TrainingData, tmp_path: Path, values: dict[str, Any]) -> None:
     trained = train(training(epochs=1, **values), data, tmp_path)
     assert len(trained.history) == 1
     assert all(np.isfinite(list(trained.history[0].values())))
+
+
+def test_images_normalised_by_themselves_are_so_in_training_validation_and_use(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    params = training(epochs=2, normalise="image", augment=STILL)
+    trained = train(params, data, tmp_path / "a")
+    assert (trained.description.mean, trained.description.std) == (None, None)
+    probability = predict(trained.module, trained.description, data.images, data.val_rows, trained.compute)
+    accuracy = ((probability >= 0.5) == data.val_labels).mean()
+    assert accuracy == pytest.approx(trained.history[trained.best_epoch]["val_accuracy"])
+    # Brighter and with more contrast by any factor: the same numbers all the way.
+    lit = train(params, replace(data, images=data.images // 4 * 4), tmp_path / "b")
+    dim = train(params, replace(data, images=data.images // 4), tmp_path / "c")
+    for one, other in zip(lit.history, dim.history, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+        assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
 
 
 def test_head_alone_leaves_the_backbone_as_it_was(data: TrainingData, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The loss, against the formulas written out."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,37 @@ def test_both_losses_agree_where_they_say_the_same() -> None:
     difference = (OUTPUTS[:, 1] - OUTPUTS[:, 0])[:, None]
     assert loss(OUTPUTS) == pytest.approx(loss(difference, loss="bce"), rel=1e-5)
     assert [outputs_of(training(loss=name)) for name in ("cross_entropy", "bce")] == [2, 1]
+
+
+CHOICES = [
+    {"loss": loss, "label_smoothing": smoothing, "balance": balance, **more}
+    for loss, smoothing, balance in itertools.product(
+        ("cross_entropy", "bce"), (0.0, 0.2), ("none", "class_weights")
+    )
+    for more in ([{"pos_weight": 3.0}, {}] if loss == "bce" else [{}])
+]
+
+
+def outputs_for(values: dict[str, object]) -> torch.Tensor:
+    return OUTPUTS[:, 1:] if values["loss"] == "bce" else OUTPUTS
+
+
+@pytest.mark.parametrize("values", CHOICES, ids=str)
+def test_a_blend_of_one_class_alone_loses_what_the_class_does(values: dict[str, object]) -> None:
+    objective, outputs = Objective(training(**values), LABELS), outputs_for(values)
+    labels = torch.from_numpy(LABELS)
+    torch.testing.assert_close(objective(outputs, labels.float()), objective(outputs, labels))
+
+
+@pytest.mark.parametrize("values", CHOICES, ids=str)
+def test_a_blend_loses_the_blend_of_what_its_classes_do(values: dict[str, object]) -> None:
+    """A batch of one class each: there cross entropy divides by the weight of that class."""
+    objective, outputs = Objective(training(**values), LABELS), outputs_for(values)
+    normal, pneumonia = (objective(outputs, torch.full((4,), label)) for label in (0, 1))
+    weights = np.array([2, 2 / 3]) if values["balance"] == "class_weights" else np.ones(2)
+    if values["loss"] == "bce":
+        expected = 0.7 * normal + 0.3 * pneumonia
+    else:
+        shares = np.array([0.7, 0.3]) * weights
+        expected = (shares[0] * normal + shares[1] * pneumonia) / shares.sum()
+    torch.testing.assert_close(objective(outputs, torch.full((4,), 0.3)), expected, check_dtype=False)

@@ -82,6 +82,9 @@ def drop_half(patch: pytest.MonkeyPatch) -> None:
         {"balance": "oversampling"},
         {"precision": "bf16", "arch": "test_efficientnet"},
         {"arch": "test_vit"},
+        {"average_weights": 0.9},
+        {"mixup": 0.4},
+        {"average_weights": 0.9, "finetune": "head_then_all", "head_epochs": 2},
     ],
     ids=str,
 )

@@ -92,6 +92,16 @@ def test_a_threshold_that_validation_did_not_choose(root: Path) -> None:
     assert only(check_evaluation(root)).startswith("the threshold is 0.1 in models/model.json, 0.")
 
 
+def test_a_calibration_must_be_the_same_in_metrics_and_card(root: Path) -> None:
+    line = {"slope": 0.5, "intercept": -1.0}
+    change_json(root / paths.MODEL_CARD, lambda values: values.update(calibration=line))
+    assert any("calibration" in sentence for sentence in check_evaluation(root).differences)
+    change_json(root / paths.EVALUATE_METRICS, lambda values: values.update(calibration=line))
+    assert check_evaluation(root).differences == ()
+    change_json(root / paths.MODEL_CARD, lambda values: values.pop("calibration"))
+    assert any("calibration" in sentence for sentence in check_evaluation(root).differences)
+
+
 def test_a_label_in_the_predictions_that_is_not_the_images(root: Path) -> None:
     change_table(root / paths.PREDICTIONS, lambda table: table.loc.__setitem__((3, "label"), "other"))
     assert only(check_predictions(root)).startswith("label differs in 1 rows, first in images/")

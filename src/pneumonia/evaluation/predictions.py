@@ -27,15 +27,24 @@ def tabulate(index: pd.DataFrame, split: pd.Series, probability: NDArray[np.floa
     Raises:
         UserError: a probability is not finite, as a network gives whose training diverged.
     """
-    if not np.isfinite(probability).all():
-        raise UserError(
-            "The network gives probabilities that are not numbers, so its training has diverged; "
-            "lower lr in params.yaml, or set gradient_clip."
-        )
+    require_numbers(probability)
     table = index[["file", "label", "patient", "group"]].reset_index(drop=True)
     table["split"] = split.to_numpy()
     table["probability"] = np.round(probability.astype(np.float64), DIGITS)
     return table[[name for name in PREDICTION_COLUMNS if name != "predicted"]]
+
+
+def require_numbers(said: NDArray[np.float64]) -> None:
+    """Refuse probabilities or logits that are not finite.
+
+    Raises:
+        UserError: there are some.
+    """
+    if not np.isfinite(said).all():
+        raise UserError(
+            "The network gives probabilities that are not numbers, so its training has diverged; "
+            "lower lr in params.yaml, or set gradient_clip."
+        )
 
 
 def predict(table: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def make_galleries(
         images: the packed images, (N, S, S).
         index: row i describes image i; its column `file` ties the predictions to the images.
         module: of the description; runs on its own device in float32.
-        description: mean and std of the network's input.
+        description: how the network's input is normalised.
         params: colormap and opacity.
 
     Raises:
@@ -165,4 +165,4 @@ def _maps(
     device = next(module.parameters()).device
     for start in range(0, len(images), BATCH_SIZE):
         batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(device)
-        yield from gradcam(module, normalise(batch, description.mean, description.std))
+        yield from gradcam(module, normalise(batch, description))

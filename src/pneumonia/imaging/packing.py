@@ -22,6 +22,7 @@ from pneumonia.atomic import whole_file
 from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
+from pneumonia.imaging.equalise import equalise
 from pneumonia.imaging.grey import Rendering
 from pneumonia.imaging.identity import read_patient_id
 from pneumonia.imaging.isolation import (
@@ -248,7 +249,8 @@ def _decode_one(member: Member, record: Record, preprocess: Preprocess) -> _Pack
         return Rejection(record.file, Reason.TOO_LARGE, "more memory is needed than a decoder is given")
     except Rejected as rejected:
         return Rejection(record.file, rejected.reason, rejected.detail)
-    square = np.ascontiguousarray(to_square(grey, preprocess.size, preprocess.fit))
+    square = equalise(to_square(grey, preprocess.size, preprocess.fit), preprocess.equalise)
+    square = np.ascontiguousarray(square)
     boxes = [box_in_square(box, grey.shape, preprocess.size, preprocess.fit) for box in record.boxes]
     row = {
         "file": record.file,

@@ -11,6 +11,7 @@ from pneumonia.classes import CLASSES, Label
 from pneumonia.errors import UserError
 from pneumonia.params import Split
 from pneumonia.split_table import EXCLUDED, require_disjoint
+from pneumonia.splitting.order import first_patients, first_units, require_an_order
 from pneumonia.splitting.units import tie_together
 
 
@@ -33,7 +34,7 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     Other images in one unit with official test images are in no split ("excluded"): the test set is not
     ours to change, and with them in training it would measure memory. So are training images in one unit
     with official validation images. Of the other units a fraction is drawn for each set that is not official,
-    the test set first.
+    the test set first. With validation "first" its units are not drawn, see `pneumonia.splitting.order`.
 
     Fractions are of the units of each class, rounded, at least one. A unit with both classes counts as
     pneumonia, and as the commonest group of its pneumonia images.
@@ -45,7 +46,8 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
         official: whether official sets count; else all images are drawn.
 
     Raises:
-        UserError: a class has fewer units than there are splits to make of them.
+        UserError: a class has fewer units than there are splits to make of them; validation is to be the
+            first patients, and the source has a validation set of its own or does not tell its patients.
     """
     if index["file"].duplicated().any():
         raise ValueError("the index lists a file twice")
@@ -55,6 +57,9 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     held_out = [name for name in ("test", "val") if name in given]
     reserved = np.isin(unit, unit[np.isin(given, held_out)])
     pool = _describe(images[~reserved], unit[~reserved])
+    if settings.validation == "first":
+        _require_first(images[~reserved], held_out)
+        pool["patient"] = first_patients(images.loc[~reserved, "patient"], unit[~reserved])
     drawn = [name for name in ("test", "val") if name not in held_out]
     _require_units(pool, 1 + len(drawn), held_out)
 
@@ -62,7 +67,8 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     grouped = set(CLASSES)
     fractions = {"test": settings.test_fraction, "val": settings.val_fraction}
     for left, name in zip(range(len(drawn), 0, -1), drawn, strict=True):
-        chosen, by_group = _draw(pool, fractions[name], left, settings.seed)
+        in_order = name == "val" and settings.validation == "first"
+        chosen, by_group = _draw(pool, fractions[name], left, None if in_order else settings.seed)
         word[np.isin(unit, chosen)] = name
         pool = pool.drop(index=chosen)
         grouped &= by_group
@@ -124,8 +130,21 @@ def _require_units(pool: pd.DataFrame, fewest: int, held_out: list[str]) -> None
             )
 
 
-def _draw(pool: pd.DataFrame, fraction: float, left: int, seed: int) -> tuple[NDArray[np.int64], set[Label]]:
+def _require_first(images: pd.DataFrame, held_out: list[str]) -> None:
+    if "val" in held_out:
+        raise UserError(
+            "split.validation is first, but the validation set that came with the images is kept; set it to "
+            "drawn, or split.official to false."
+        )
+    require_an_order(images)
+
+
+def _draw(
+    pool: pd.DataFrame, fraction: float, left: int, seed: int | None
+) -> tuple[NDArray[np.int64], set[Label]]:
     """Draw that fraction of the units of each class, leaving at least `left`.
+
+    Without a seed the first units are taken.
 
     Returns:
         The numbers of the drawn units, and the classes whose groups were large enough to be kept in
@@ -134,18 +153,21 @@ def _draw(pool: pd.DataFrame, fraction: float, left: int, seed: int) -> tuple[ND
     drawn: list[NDArray[np.int64]] = []
     grouped: set[Label] = set()
     for label in CLASSES:
-        groups = pool.loc[pool["label"] == label, "group"]
-        total = len(groups)
+        units = pool[pool["label"] == label]
+        total = len(units)
         wanted = min(max(1, round(fraction * total)), total - left)
-        sizes = groups.value_counts()
+        sizes = units["group"].value_counts()
         by_group = sizes.min() >= 2 and len(sizes) <= min(wanted, total - wanted)
         if by_group:
             grouped.add(label)
+        if seed is None:
+            drawn.append(first_units(units, wanted))
+            continue
         _, chosen = train_test_split(
-            groups.index.to_numpy(),
+            units.index.to_numpy(),
             test_size=wanted,
             random_state=seed,
-            stratify=groups.to_numpy() if by_group else None,
+            stratify=units["group"].to_numpy() if by_group else None,
         )
         drawn.append(chosen)
     return np.concatenate(drawn), grouped

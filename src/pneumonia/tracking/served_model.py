@@ -17,6 +17,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from pneumonia.network.device import Compute
 from pneumonia.network.predict import predict
+from pneumonia.network.reading import Reading
 from pneumonia.network.weights import load_weights
 
 
@@ -33,7 +34,10 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         """Classify images of shape (N, S, S), in float32 on a GPU where there is one."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         rows = np.arange(len(model_input))
-        probability = predict(self._module, self._description, model_input, rows, Compute(device, "fp32"))
+        compute = Compute(device, "fp32")
+        probability = predict(
+            self._module, self._description, model_input, rows, compute, Reading.model_validate(self._card)
+        )
         negative, positive = self._card["classes"]
         predicted = np.where(probability >= self._card["threshold"], positive, negative)
         return pd.DataFrame({"probability": probability, "predicted": predicted})

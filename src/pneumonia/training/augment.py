@@ -1,8 +1,8 @@
 """Random changes of training images, an image at a time in what is drawn, a batch at a time in what is done.
 
 All geometric changes of an image compose into one 2 x 3 matrix, hence one resampling; all changes of grey
-levels into one table of 256 entries, hence one look-up. The draws come from a CPU generator whatever the
-device, so CPU and GPU train on the same images.
+levels into one table of 256 entries, hence one look-up. Blur, noise and erasing come last (corruptions.py).
+The draws come from a CPU generator whatever the device, so CPU and GPU train on the same images.
 """
 
 import math
@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from pneumonia.params import Augment
+from pneumonia.training.corruptions import add_noise, blur, erase
 
 GREY_LEVELS = 256
 
@@ -36,9 +37,19 @@ class Augmenter:
         count = len(images)
         tables = self._draw_tables(images, generator)
         greys = look_up(images, tables) if tables is not None else images.float()
-        if not self._moves():
-            return greys
-        return resample(greys, self.draw_matrices(count, generator).to(images.device))
+        if self._moves():
+            greys = resample(greys, self.draw_matrices(count, generator).to(images.device))
+        return self._corrupt(greys, generator)
+
+    def _corrupt(self, greys: Tensor, generator: Generator) -> Tensor:
+        p = self.params
+        if p.blur:
+            greys = blur(greys, p.blur, generator)
+        if p.noise:
+            greys = add_noise(greys, p.noise, generator)
+        if p.erase:
+            greys = erase(greys, p.erase, generator)
+        return greys
 
     def _moves(self) -> bool:
         p = self.params
@@ -75,7 +86,7 @@ class Augmenter:
 
     def _draw_tables(self, images: Tensor, generator: Generator) -> Tensor | None:
         p = self.params
-        if not any((p.brightness, p.contrast, p.equalise)):
+        if not any((p.brightness, p.contrast, p.equalise, p.gamma)):
             return None
         count = len(images)
         equalised = torch.rand(count, generator=generator) < p.equalise
@@ -86,6 +97,9 @@ class Augmenter:
         tables = torch.arange(GREY_LEVELS, dtype=torch.float32, device=device).expand(count, -1)
         if p.equalise:
             tables = torch.where(equalised.to(device)[:, None], equalising_tables(histograms), tables)
+        if p.gamma:
+            power = _draw_uniform(count, -p.gamma, p.gamma, generator).exp().to(device)[:, None]
+            tables = 255 * (tables / 255) ** power
         tables = (tables * brightness.to(device)[:, None]).clamp(0, 255)
         means = (tables * histograms).sum(1, keepdim=True) / histograms.sum(1, keepdim=True)
         return (means + (tables - means) * contrast.to(device)[:, None]).clamp(0, 255)

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc
 
 from pneumonia.errors import UserError
+from pneumonia.network.description import NetworkDescription
 from pneumonia.network.predict import normalise, pneumonia_logit
 from pneumonia.params import Training
 from pneumonia.training.augment import Augmenter
 from pneumonia.training.batches import epoch_generator
+from pneumonia.training.mixup import mix
 from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import (
     head_of,
@@ -29,13 +31,18 @@ class DivergedError(UserError):
 class Classifier(L.LightningModule):
     """A network, its objective and its optimiser."""
 
-    def __init__(self, params: Training, network: nn.Module, objective: Objective, mean: float, std: float):
+    def __init__(
+        self,
+        params: Training,
+        network: nn.Module,
+        objective: Objective,
+        description: NetworkDescription,
+    ) -> None:
         super().__init__()
         self.params = params
         self.network = network
         self.objective = objective
-        self.mean = mean
-        self.std = std
+        self.description = description
         self.augmenter = Augmenter(params.augment)
         self.generator = torch.Generator()
         self.seen = _Seen()
@@ -73,8 +80,11 @@ class Classifier(L.LightningModule):
         images, labels = batch
         self.rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         greys = self.augmenter(images, self.generator)
-        outputs = self.network(normalise(greys, self.mean, self.std))
-        loss: Tensor = self.objective(outputs, labels)
+        targets = labels
+        if self.params.mixup:
+            greys, targets = mix(greys, labels, self.params.mixup, self.generator)
+        outputs = self.network(normalise(greys, self.description))
+        loss: Tensor = self.objective(outputs, targets)
         self._require_finite(loss, "loss", batch_index)
         self.seen.add(outputs, labels, loss)
         return loss
@@ -87,7 +97,7 @@ class Classifier(L.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Add one batch, not augmented, to the epoch's validation metrics."""
         images, labels = batch
-        outputs = self.network(normalise(images, self.mean, self.std))
+        outputs = self.network(normalise(images, self.description))
         loss = self.objective(outputs, labels)
         self._require_finite(loss, "validation loss", batch_index)
         self.seen.add(outputs, labels, loss)

@@ -20,6 +20,7 @@ from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Training
+from pneumonia.training.averaging import AverageWeights
 from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader
 from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
 from pneumonia.training.classifier import Classifier, DivergedError, monitor_mode
@@ -94,15 +95,16 @@ def train(
     L.seed_everything(params.seed, verbose=False)
     description = _describe(params, data)
     network = _build(params, description, root)
-    classifier = Classifier(
-        params, network, Objective(params, data.train_labels), description.mean, description.std
-    )
+    classifier = Classifier(params, network, Objective(params, data.train_labels), description)
     states = States(root, training_key(params, _arrays(data), network, compute))
     found = states.newest()
     if found is not None:
         print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
     best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch)
-    trainer = _make_trainer(params, compute, [best, keeper, StateKeeper(states)])
+    callbacks: list[Callback] = [best, keeper, StateKeeper(states)]
+    if params.average_weights:
+        callbacks.append(AverageWeights(params.average_weights, compute.device))
+    trainer = _make_trainer(params, compute, callbacks)
     loaders = _make_loaders(params, data)
     try:
         trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
@@ -145,13 +147,17 @@ def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
 
 
 def _describe(params: Training, data: TrainingData) -> NetworkDescription:
-    of_data = params.normalise == "data"
+    mean, std = {
+        "data": (data.mean, data.std),
+        "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+        "image": (None, None),
+    }[params.normalise]
     return NetworkDescription(
         arch=params.arch,
         outputs=outputs_of(params),
         size=data.images.shape[1],
-        mean=data.mean if of_data else IMAGENET_MEAN,
-        std=data.std if of_data else IMAGENET_STD,
+        mean=mean,
+        std=std,
     )
 
 

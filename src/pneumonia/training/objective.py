@@ -21,6 +21,7 @@ class Objective(nn.Module):
 
     With class weights an image of class c weighs N / (2 N_c), scikit-learn's `balanced`; with label
     smoothing s the targets are s/2 and 1 - s/2 (Szegedy et al. 2016, doi 10.1109/CVPR.2016.308).
+    What a blend of two classes loses, and what it weighs, is the same blend of what each class would.
     """
 
     def __init__(self, params: Training, train_labels: NDArray[np.int64]) -> None:
@@ -35,8 +36,15 @@ class Objective(nn.Module):
         self.pos_weight = params.pos_weight
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Loss of outputs (B, 1) or (B, 2) against labels (B,), a scalar."""
+        """Loss of outputs (B, 1) or (B, 2), a scalar.
+
+        Args:
+            outputs: of the network.
+            labels: shape (B,): int64, or float for blends, the part of pneumonia, 0 to 1.
+        """
         outputs = outputs.float()
+        if labels.is_floating_point():
+            return self._of_blends(outputs, torch.stack([1 - labels, labels], dim=1))
         if self.loss == "cross_entropy":
             return functional.cross_entropy(
                 outputs, labels, weight=self.class_weights, label_smoothing=self.smoothing
@@ -48,3 +56,19 @@ class Objective(nn.Module):
             weight=self.class_weights[labels],
             pos_weight=outputs.new_tensor(self.pos_weight),
         )
+
+    def _of_blends(self, outputs: Tensor, parts: Tensor) -> Tensor:
+        """The same with the parts of the classes, shape (B, 2), in place of labels."""
+        if self.loss == "cross_entropy":
+            total = functional.cross_entropy(
+                outputs, parts, weight=self.class_weights, label_smoothing=self.smoothing, reduction="sum"
+            )
+            return total / (parts @ self.class_weights).sum()
+        of_classes = functional.binary_cross_entropy_with_logits(
+            outputs.expand(-1, 2),
+            outputs.new_tensor([self.smoothing / 2, 1 - self.smoothing / 2]).expand(len(outputs), 2),
+            weight=self.class_weights,
+            pos_weight=outputs.new_tensor(self.pos_weight),
+            reduction="none",
+        )
+        return (parts * of_classes).sum(dim=1).mean()

@@ -50,6 +50,8 @@ def check_evaluation(root: Path) -> Outcome:
         threshold = _threshold(root, predictions)
         metrics = evaluate(predictions, threshold, settings)
     stated, card = (read_results(root / path) for path in (paths.EVALUATE_METRICS, paths.MODEL_CARD))
+    # From the logits, which nobody keeps: that both files say the same is what can be checked.
+    metrics |= {"calibration": card["calibration"]} if "calibration" in card else {}
     differences = list(differing(stated, metrics, (str(paths.EVALUATE_METRICS), "the predictions")))
     if not equal(card.get("threshold"), threshold):
         differences.append(
