@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pneumonia.dvc_queue import Queue, Task, last_error
 from pneumonia.errors import UserError
 from pneumonia.params import Params
-from pneumonia.recipes import experiment_command, experiment_name, params_with
+from pneumonia.recipes import catalogue, experiment_command, experiment_name, params_with
 from pneumonia.results.collect import collect, experiment_params, is_of
 from pneumonia.results.experiments import head, list_experiments
 from pneumonia.results.matching import differences
@@ -248,11 +248,14 @@ def main(arguments: list[str], root: Path) -> int:
         description="Run recipes with several seeds through DVC's queue.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipes", nargs="+", help="their names")
+    parser.add_argument("recipes", nargs="*", help="their names; without any they are listed")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="K", help="default: 0 1 2")
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="on top")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="how many at a time; default: 1")
     options = parser.parse_args(arguments)
+    if not options.recipes:
+        _say(catalogue(root))
+        return 0
     jobs = plan(options.recipes, options.seeds, options.set_param, root)
     return work_off(jobs, max(1, options.jobs), root)
 

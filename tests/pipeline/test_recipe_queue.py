@@ -1,4 +1,4 @@
-"""`make recipes` with two recipes and two seeds, killed with its worker in the middle, and run again."""
+"""`make recipes` with two recipes and two seeds: killed in the middle, run again, and one that fails."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pneumonia.results.record import read_results
 
 pytestmark = pytest.mark.pipeline
 
-COMMAND = (sys.executable, "-m", "pneumonia.recipe_queue", "tiny", "tinier", "--seeds", "0", "1")
+COMMAND = (sys.executable, "-m", "pneumonia.recipe_queue", "--seeds", "0", "1", "--", "tiny", "tinier")
 NAMES = ["tinier-s0", "tinier-s1", "tiny-s0", "tiny-s1"]
 
 
@@ -24,14 +24,16 @@ def experiments(repository: Repository) -> dict[str, str]:
     return {name.rpartition("/")[2]: commit for name, commit in pairs if name.count("/") == 4}
 
 
-def test_killed_in_the_middle_it_goes_on_and_does_nothing_twice(repository: Repository) -> None:
+def test_killed_in_the_middle_it_goes_on_does_nothing_twice_and_names_what_fails(
+    repository: Repository,
+) -> None:
     environment = {"PYTHONPATH": "src"}
     recipes = repository.root / "recipes"
     (recipes / "tiny.yaml").write_text("# Tiny.\nepochs: 1\nwarmup_epochs: 0\n", "utf-8")
     (recipes / "tinier.yaml").write_text("# Tinier.\nbase: tiny\nlr: 1e-2\n", "utf-8")
     repository.commit("two recipes")
 
-    wrong = repository.run(*COMMAND, "--set-param", "epoch=2", fails=True, **environment)
+    wrong = repository.run(*COMMAND[:3], "-S", "epoch=2", *COMMAND[3:], fails=True, **environment)
     assert "unknown key 'epoch'; did you mean 'epochs'?" in wrong
     assert "No experiment tasks in the queue" in repository.dvc("queue", "status")
 
@@ -70,15 +72,10 @@ def test_killed_in_the_middle_it_goes_on_and_does_nothing_twice(repository: Repo
     assert "4 of 4 are done; 0 to run." in repository.run(*COMMAND, **environment)
     assert experiments(repository) == after
 
-
-def test_one_that_fails_is_named_and_the_others_are_done(repository: Repository) -> None:
-    recipes = repository.root / "recipes"
-    (recipes / "tiny.yaml").write_text("# Tiny.\nepochs: 1\nwarmup_epochs: 0\n", "utf-8")
     (recipes / "wrong.yaml").write_text("# No such architecture.\nbase: tiny\narch: resnet99\n", "utf-8")
-    repository.commit("two recipes")
-    command = (sys.executable, "-m", "pneumonia.recipe_queue", "wrong", "tiny", "--seeds", "0")
-    output = repository.run(*command, fails=True, PYTHONPATH="src")
-    assert "FAILED  wrong-s0: error: " in output
-    assert "resnet99" in output
-    assert "done    tiny-s0" in output
-    assert [result.seed for result in read_results(repository.root, "tiny")] == [0]
+    failing = repository.run(*COMMAND, "wrong", fails=True, **environment)
+    assert "4 of 6 are done; 2 to run." in failing
+    for name in ("wrong-s0", "wrong-s1"):
+        (line,) = [line for line in failing.splitlines() if line.startswith(f"FAILED  {name}: error: ")]
+        assert "resnet99" in line
+    assert experiments(repository) == after

@@ -68,6 +68,15 @@ def test_the_page() -> None:
     assert "- `b`, `a`: cpu, bf16, 2 threads; Some CPU (2 cores), Linux x86_64; torch 2.13.\n" in text
 
 
+def test_a_gpu_is_named_where_it_was_used() -> None:
+    one = made_up("a", 0, 0.75, 0.875)
+    machine = one.collected_on.model_copy(update={"gpu": "Some GPU"})
+    for device, expected in (("cpu", "2 threads; Some CPU"), ("gpu", "2 threads; Some GPU, Some CPU")):
+        training = one.training.model_copy(update={"device": device})
+        result = one.model_copy(update={"collected_on": machine, "training": training})
+        assert expected in page(ENTRIES, {"a": [result]})
+
+
 def test_the_page_without_results() -> None:
     text = page(ENTRIES, {})
     assert "not run yet" in text

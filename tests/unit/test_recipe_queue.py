@@ -80,6 +80,11 @@ def test_a_mistake_stops_all_before_anything_is_queued(
     assert not (checkout / ".dvc").exists()
 
 
+def test_without_a_name_the_recipes_are_listed(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seeds", "0"], checkout) == 0
+    assert BASELINE in capsys.readouterr().out
+
+
 # --- what is done -------------------------------------------------------------------------------------------
 
 

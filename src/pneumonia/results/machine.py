@@ -5,6 +5,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from pneumonia.results.record import Machine
 
 
@@ -13,6 +15,7 @@ def this_machine() -> Machine:
     return Machine(
         processor=_processor(),
         cores=os.cpu_count() or 1,
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         system=f"{platform.system()} {platform.machine()}",
         versions={
             "python": platform.python_version(),

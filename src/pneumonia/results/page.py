@@ -117,9 +117,10 @@ def _machine(result: Result) -> str:
     training, machine = result.training, result.collected_on
     versions = ", ".join(f"{name} {number}" for name, number in sorted(machine.versions.items()))
     threads = f"{training.threads} thread{'s' if training.threads > 1 else ''}"
+    gpu = f"{machine.gpu}, " if machine.gpu and training.device != "cpu" else ""
     return (
-        f"{training.device}, {training.precision}, {threads}; {machine.processor} ({machine.cores} cores), "
-        f"{machine.system}; {versions}."
+        f"{training.device}, {training.precision}, {threads}; {gpu}{machine.processor} "
+        f"({machine.cores} cores), {machine.system}; {versions}."
     )
 
 

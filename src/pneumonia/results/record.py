@@ -59,6 +59,7 @@ class Machine(Section):
 
     processor: str
     cores: int
+    gpu: str | None = None
     system: str
     versions: dict[str, str]
 
