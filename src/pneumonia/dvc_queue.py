@@ -44,11 +44,18 @@ class Task(NamedTuple):
 
 
 class Queue:
-    """The queue of one repository."""
+    """The queue of one repository.
+
+    Raises:
+        UserError: it is no DVC repository.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._repo = Repo(str(self.root))
+        try:
+            self._repo = Repo(str(self.root))
+        except DvcException as error:
+            raise UserError(f"DVC cannot open {self.root}: {error}") from error
         self._queue = self._repo.experiments.celery_queue
 
     def tasks(self) -> list[Task]:

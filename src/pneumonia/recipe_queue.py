@@ -210,9 +210,10 @@ def work_off(jobs: list[Job], workers: int, root: Path) -> int:
     """Run what is not done, write the result files, and return the exit status.
 
     Raises:
-        UserError: another such command works in this checkout, or one of the experiments has a name that is
-            taken by another.
+        UserError: this is no DVC repository, another such command works in it, or one of the names is taken
+            by an experiment with other parameters.
     """
+    queue = Queue(root)  # before the lock, whose folder would make a DVC repository of any other
     lock = FileLock(root / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -221,7 +222,7 @@ def work_off(jobs: list[Job], workers: int, root: Path) -> int:
     with lock:
         for job in jobs:
             is_done(job, root)  # so that a name in the way stops all before anything is queued
-        progress = Progress(Queue(root), jobs, lambda job: is_done(job, root))
+        progress = Progress(queue, jobs, lambda job: is_done(job, root))
         progress.prepare()
         while progress.left():
             progress.step(workers)

@@ -1,5 +1,6 @@
 """The leaderboard: its table, its figure, and that the committed one is what the committed results make."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,13 @@ def test_a_mistake_in_the_table_is_one_sentence(tmp_path: Path, old: str, new: s
     with pytest.raises(UserError, match=r"recipes/reported\.yaml") as caught:
         read_reported(root)
     assert sentence in str(caught.value)
+
+
+def test_it_is_made_without_git_too(tmp_path: Path) -> None:
+    root = make_checkout(tmp_path)
+    shutil.rmtree(root / ".git")
+    assert leaderboard.main(root) == 0
+    assert (root / leaderboard.PAGE).is_file()
 
 
 def test_a_result_of_other_parameters_is_not_shown(tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def test_without_a_name_the_recipes_are_listed(checkout: Path, capsys: pytest.Ca
     assert BASELINE in capsys.readouterr().out
 
 
+def test_without_dvc_it_says_so(checkout: Path) -> None:
+    with pytest.raises(UserError, match="DVC cannot open"):
+        main([BASELINE, "--seeds", "0"], checkout)
+
+
 # --- what is done -------------------------------------------------------------------------------------------
 
 

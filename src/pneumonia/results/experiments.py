@@ -18,16 +18,9 @@ class Experiment(NamedTuple):
 
 
 def list_experiments(root: Path) -> list[Experiment]:
-    """All finished experiments of all baselines, the newest first.
-
-    Raises:
-        UserError: this is no git repository.
-    """
-    listed = _git(
-        root, "for-each-ref", "--sort=-committerdate", "--format=%(refname) %(objectname)", "refs/exps"
-    )
-    if listed is None:
-        raise UserError(f"{root.resolve()} is no git repository; experiments are kept in one.")
+    """All finished experiments of all baselines, the newest first; none outside of a git repository."""
+    form = "--format=%(refname) %(objectname)"
+    listed = _git(root, "for-each-ref", "--sort=-committerdate", form, "refs/exps") or ""
     pattern = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) ([0-9a-f]{40})")
     matches = filter(None, map(pattern.fullmatch, listed.splitlines()))
     return [Experiment(match[3], match[1] + match[2], match[4]) for match in matches]
