@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main
 
-.PHONY: repro test exp verify install check reproduced audit review lock clean
+.PHONY: repro test exp recipes leaderboard verify install check reproduced audit review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
@@ -22,6 +22,17 @@ test: $(INSTALLED)
 # A recipe as an experiment: make exp RECIPE=singh-augmented SET="-S seed=1". Without RECIPE: which there are.
 exp: $(INSTALLED)
 	@PYTHONPATH=src python -m pneumonia.recipes $(RECIPE) $(SET)
+
+# Recipes with several seeds, through DVC's queue: make recipes RECIPES="singh-baseline plain" SEEDS="0 1 2".
+# SET and JOBS as needed. What is done is skipped; interrupted, the same line goes on.
+SEEDS ?= 0 1 2
+JOBS ?= 1
+recipes: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.recipe_queue $(RECIPES) --seeds $(SEEDS) --jobs $(JOBS) $(SET)
+
+# docs/leaderboard.md and its figure from docs/results, to which finished experiments are added first.
+leaderboard: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.leaderboard
 
 # Whether the checkout is what dvc.lock, the predictions and MLflow say.
 verify: $(INSTALLED)

@@ -229,12 +229,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run from the repository's root or restore the file.") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Read keys and values in YAML 1.2, as `read_yaml`; `where` names their file in messages.
+
+    Raises:
+        UserError: the text holds something else.
+    """
     try:
         values = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold keys and values; restore it from git.")
+        raise UserError(f"{where} must hold keys and values; restore it from git.")
     return values
 
 

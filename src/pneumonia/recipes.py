@@ -21,11 +21,13 @@ from typing import Any
 
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
-from pneumonia.params import Params, check_params, load_params, read_yaml
+from pneumonia.params import Params, check_params, load_params, parse_yaml, read_yaml
 
 FOLDER = Path("recipes")
 BASE = "base"
 PARAMS = Path("params.yaml")
+REPORTED = FOLDER / "reported.yaml"
+"""What the sources of the recipes report: no recipe."""
 
 NO_VARIATION = ("source.", "device=", "threads=")
 """Settings that leave the experiment's name alone: where images are and what it runs on."""
@@ -33,7 +35,7 @@ NO_VARIATION = ("source.", "device=", "threads=")
 
 def recipe_names(root: Path) -> list[str]:
     """All recipes, sorted."""
-    return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
+    return sorted(path.stem for path in (root / FOLDER).glob("*.yaml") if path.name != REPORTED.name)
 
 
 def read_recipe(name: str, root: Path) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def read_recipe(name: str, root: Path) -> dict[str, Any]:
         overlays.append(overlay)
     merged: dict[str, Any] = {}
     for overlay in reversed(overlays):
-        merged = _overlaid(merged, overlay)
+        merged = overlaid(merged, overlay)
     return merged
 
 
@@ -67,7 +69,24 @@ def recipe_params(name: str, root: Path) -> Params:
         UserError: params.yaml or the recipe has a wrong key, type or value.
     """
     load_params(root / PARAMS)  # so that its mistakes are not taken for the recipe's
-    return check_params(_overlaid(read_yaml(root / PARAMS), read_recipe(name, root)), str(_path(name)))
+    return check_params(overlaid(read_yaml(root / PARAMS), read_recipe(name, root)), str(_path(name)))
+
+
+def params_with(name: str, given: Iterable[str], root: Path) -> Params:
+    """params.yaml with the recipe and settings (key=value) laid over it.
+
+    Raises:
+        UserError: as `recipe_params`, or a setting has a wrong key, type or value.
+    """
+    values = recipe_params(name, root).model_dump()
+    for setting in given:
+        key, _, value = setting.partition("=")
+        *sections, last = key.split(".")
+        above = parse_yaml(f"{last}: {value}", f"-S {setting}")
+        for section in reversed(sections):
+            above = {section: above}
+        values = overlaid(values, above)
+    return check_params(values, "-S " + " -S ".join(given))
 
 
 def recipe_settings(name: str, root: Path) -> dict[str, str]:
@@ -140,11 +159,12 @@ def _unknown(name: str, base_of: str | None, root: Path) -> str:
     return f"{where} {name} is not in {FOLDER}; {remedy}"
 
 
-def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `above` laid over those of `below`, section by section."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _overlaid(merged[key], value) if both else value
+        merged[key] = overlaid(merged[key], value) if both else value
     return merged
 
 

@@ -1,0 +1,61 @@
+"""Whether an experiment was run with the parameters of a recipe."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumonia.params import Params, check_params
+from pneumonia.recipes import overlaid, recipe_params
+
+PLAIN = "plain"
+"""The recipe that states every key of training, switched off."""
+
+YOURS = ("seed", "precision", "device", "threads", "deterministic")
+"""Keys of training that whoever runs a recipe chooses."""
+
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "source": ("path", "labels", "patients"),  # where the files are
+    "evaluate": ("bootstrap", "calibration_bins", "seed"),  # of intervals and curves, not of the result
+}
+
+
+def completed(values: Mapping[str, Any], root: Path, where: str) -> Params:
+    """The parameters of an experiment, with keys that are younger than it as recipes/plain.yaml has them.
+
+    What plain.yaml does not state comes from params.yaml.
+
+    Args:
+        values: its params.yaml, or those of a result file.
+        root: of the checkout.
+        where: the file, for messages.
+
+    Raises:
+        UserError: a key or value that today's schema refuses.
+    """
+    return check_params(overlaid(recipe_params(PLAIN, root).model_dump(), values), where)
+
+
+def parameters_that_matter(params: Params) -> dict[str, Any]:
+    """All but what is left to whoever runs a recipe, where the files are, and the gallery."""
+    values = params.model_dump(exclude={*YOURS, "gallery"})
+    for section, names in LEFT_OUT.items():
+        values[section] = {key: value for key, value in values[section].items() if key not in names}
+    return values
+
+
+def differences(wanted: Params, found: Params) -> list[str]:
+    """A phrase for each parameter that matters and is another, e.g. `lr is 0.1 instead of 0.001`."""
+    expected = _flat(parameters_that_matter(wanted))
+    actual = _flat(parameters_that_matter(found))
+    return [
+        f"{key} is {actual[key]} instead of {value}"
+        for key, value in expected.items()
+        if actual[key] != value
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

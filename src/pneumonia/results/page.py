@@ -1,0 +1,143 @@
+"""docs/leaderboard.md: a row a recipe, made from docs/results and recipes/reported.yaml alone."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from pneumonia.results.record import Measured, Result
+from pneumonia.results.reported import Figures, Reported
+
+COLUMNS = {
+    "test accuracy": ("test", "accuracy"),
+    "test AUROC": ("test", "auroc"),
+    "sensitivity": ("test", "sensitivity"),
+    "specificity": ("test", "specificity"),
+    "validation accuracy": ("val", "accuracy"),
+    "validation AUROC": ("val", "auroc"),
+}
+
+HEAD = """# Leaderboard
+
+Made by `make leaderboard` from the files in [results](results); not to be edited by hand.
+
+Every recipe runs under one protocol: validation is cut from the training set by patient, the epoch is chosen
+on validation, so is the threshold where it is not 0.5, and the test set is looked at once, at the end. Most
+of the reported figures were chosen on the test set, or it is not said how they were chosen.
+"""
+
+LEGEND = """Mean ± standard deviation over the seeds; with one seed the 95 % interval, a bootstrap over the
+patients. Sensitivity is the accuracy of pneumonia, specificity that of normal images, both on the test set.
+Validation stands beside to show how much it overstates. The rows are in the order of the sources, ours last;
+not by rank, which the test set must not decide.
+"""
+
+FIGURE = "![Test accuracy and AUROC of each recipe and seed, and what was reported](leaderboard.png)\n"
+
+
+def page(entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]]) -> str:
+    """The whole page.
+
+    Args:
+        entries: of recipes/reported.yaml, in the order of the rows.
+        results: of each recipe, by seed; a recipe may have none.
+    """
+    run = [name for name in entries if results.get(name)]
+    parts = [HEAD]
+    if run:
+        parts += [_table(run, entries, results), LEGEND, FIGURE]
+        parts += ["## The recipes, and how our runs differ\n", _notes(run, entries)]
+    parts += _not_run([name for name in entries if name not in run], entries)
+    if run:
+        parts += ["## Hardware and commands\n", _hardware(run, results), _commands(run, results)]
+    return "\n".join(parts)
+
+
+def cell(measured: Sequence[Measured], name: str) -> str:
+    """Mean and deviation over the seeds, or the one value with its interval; a dash where undefined.
+
+    >>> cell([Measured(n=4, threshold=0.5, auroc=0.5), Measured(n=4, threshold=0.5, auroc=0.75)], "auroc")
+    '0.625 ± 0.177'
+    """
+    values = [value for one in measured if (value := getattr(one, name)) is not None]
+    if not values:
+        return "-"
+    if len(values) > 1:
+        return f"{mean(values):.3f} ± {stdev(values):.3f}"
+    interval = getattr(measured[0], f"{name}_ci95")
+    between = f" ({interval.low:.3f} to {interval.high:.3f})" if interval else ""
+    return f"{values[0]:.3f}{between}"
+
+
+def _table(run: list[str], entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]]) -> str:
+    rows = [["recipe", "seeds", *COLUMNS, "reported"]]
+    for name in run:
+        cells = [
+            cell([getattr(result, split) for result in results[name]], key) for split, key in COLUMNS.values()
+        ]
+        rows.append([f"`{name}`", str(len(results[name])), *cells, _reported(entries[name])])
+    return _markdown(rows)
+
+
+def _reported(entry: Reported) -> str:
+    return "; ".join(f"{_figures(figures)} ({figures.chosen})" for figures in entry.figures) or "no figure"
+
+
+def _figures(figures: Figures) -> str:
+    stated = {**figures.model_dump(exclude={"chosen"}, exclude_none=True)}
+    return ", ".join(f"{'F1' if key == 'f1' else key} {value:.3f}" for key, value in stated.items())
+
+
+def _notes(run: list[str], entries: Mapping[str, Reported]) -> str:
+    lines = []
+    for name in run:
+        differs = f" Differs: {entries[name].differs}." if entries[name].differs else ""
+        lines.append(f"- `{name}`: {entries[name].setup}.{differs}\n")
+    return "".join(lines)
+
+
+def _not_run(names: list[str], entries: Mapping[str, Reported]) -> list[str]:
+    if not names:
+        return []
+    rows = [["recipe", "set-up", "reported", "why"]]
+    for name in names:
+        needs = entries[name].needs
+        why = f"needs {needs}" if needs else "not run yet"
+        rows.append([f"`{name}`", entries[name].setup, _reported(entries[name]), why])
+    return ["## Not run\n", _markdown(rows)]
+
+
+def _hardware(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
+    groups: dict[str, list[str]] = {}
+    for name in run:
+        for machine in dict.fromkeys(_machine(result) for result in results[name]):
+            groups.setdefault(machine, []).append(f"`{name}`")
+    return "".join(f"- {', '.join(names)}: {machine}\n" for machine, names in groups.items())
+
+
+def _machine(result: Result) -> str:
+    training, machine = result.training, result.collected_on
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(machine.versions.items()))
+    threads = f"{training.threads} thread{'s' if training.threads > 1 else ''}"
+    gpu = f"{machine.gpu}, " if machine.gpu and training.device != "cpu" else ""
+    return (
+        f"{training.device}, {training.precision}, {threads}; {gpu}{machine.processor} "
+        f"({machine.cores} cores), {machine.system}; {versions}."
+    )
+
+
+def _commands(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
+    groups: dict[str, list[str]] = {}
+    for name in run:
+        seeds = " ".join(str(result.seed) for result in results[name])
+        groups.setdefault(seeds, []).append(name)
+    lines = [f'make recipes RECIPES="{" ".join(names)}" SEEDS="{seeds}"' for seeds, names in groups.items()]
+    text = "\n".join([*lines, "make leaderboard"])
+    return (
+        "The machine is the one on which the results were collected. With images of your own copy add, say, "
+        f'`SET="-S source.path=../chest_xray.zip"`.\n\n```\n{text}\n```\n'
+    )
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(rows[0]))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,98 @@
+"""A repository with recipes and finished experiments, made with git alone, and results made up."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from dvc.utils.serialize import modify_yaml
+
+from pneumonia.results.record import Interval, Machine, Measured, Result, Trained
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs/results/kermany-resnet18"
+"""Result files of a real run."""
+FILES = {
+    "metrics/evaluate.json": "evaluate.json",
+    "metrics/train.json": "train.json",
+    "plots/history.csv": "history.csv",
+}
+MACHINE = Machine(processor="Some CPU", cores=2, system="Linux x86_64", versions={"torch": "2.13"})
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    return subprocess.run(
+        ["git", "-C", str(root), *identity, *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def make_checkout(root: Path) -> Path:
+    """params.yaml and recipes/ of this repository in a new one, committed."""
+    shutil.copy(ROOT / "params.yaml", root)
+    shutil.copytree(ROOT / "recipes", root / "recipes")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "start")
+    return root
+
+
+def add_experiment(root: Path, name: str, settings: dict[str, Any], leave_out: tuple[str, ...] = ()) -> str:
+    """What `dvc exp run` leaves: a commit with parameters and results, at a ref below that of HEAD."""
+    with modify_yaml(root / "params.yaml") as params:
+        for key, value in settings.items():
+            *sections, last = key.split(".")
+            place = params
+            for section in sections:
+                place = place[section]
+            if value is None:
+                del place[last]
+            else:
+                place[last] = value
+    for path, source in FILES.items():
+        if path not in leave_out:
+            (root / path).parent.mkdir(exist_ok=True)
+            shutil.copy(EXAMPLE / source, root / path)
+    git(root, "add", "--all")
+    baseline = git(root, "rev-parse", "HEAD")
+    commit = git(root, "commit-tree", git(root, "write-tree"), "-p", baseline, "-m", "experiment")
+    git(root, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", commit)
+    git(root, "reset", "--quiet", "--hard")
+    return commit
+
+
+def made_up(recipe: str, seed: int, accuracy: float, auroc: float) -> Result:
+    """A result with these figures on the test set, and better ones on validation."""
+
+    def measured(accuracy: float, auroc: float) -> Measured:
+        return Measured(
+            n=100,
+            threshold=0.5,
+            accuracy=accuracy,
+            accuracy_ci95=Interval(low=accuracy - 0.02, high=accuracy + 0.02),
+            auroc=auroc,
+            sensitivity=0.99,
+            specificity=0.5,
+        )
+
+    return Result(
+        recipe=recipe,
+        seed=seed,
+        experiment=f"{recipe}-s{seed}",
+        baseline="0" * 40,
+        parameters={},
+        training=Trained(
+            best_epoch=1,
+            epochs=2,
+            parameters=10,
+            device="cpu",
+            precision="bf16",
+            threads=2,
+            deterministic=True,
+        ),
+        collected_on=MACHINE,
+        test=measured(accuracy, auroc),
+        val=measured(0.95, 0.99),
+        groups={},
+        history={"epoch": [0, 1], "val_auroc": [0.9, 0.99]},
+    )
