@@ -1,7 +1,7 @@
 """How fast the training loop is: ours, against the published way and against the network's bare step.
 
 `PYTHONPATH=src python -m benchmarks.training` writes benchmarks/results/training-<device>-<batch>.json in
-about six minutes on two cores; `--batch 256` sets the images in a batch; with `--quick` it takes seconds and
+about five minutes on two cores; `--batch 256` sets the images in a batch; with `--quick` it takes seconds and
 writes nothing. On a GPU where there is one.
 
 - ours: the trainer's own loop, as the stage runs it: loader of the packed array, augmentation, step,
@@ -238,7 +238,7 @@ def main() -> None:
         report(measure("test_resnet", 64, 8, steps=2, rounds=2, native=(100, 130), drawn=4), None)
         return
     on_gpu = torch.cuda.is_available()
-    steps = 50 if on_gpu else max(1, 6 * 32 // chosen.batch)
+    steps = 50 if on_gpu else max(1, 3 * 32 // chosen.batch)
     found = measure(
         "resnet18",
         PARAMS.preprocess.size,
