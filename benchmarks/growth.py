@@ -33,7 +33,7 @@ from tests.pipeline.conftest import TINY
 
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 SIZES = (1_000, 10_000, 100_000)
-SMALL = TINY | {"epochs": 1, "preprocess.size": 32, "evaluate.bootstrap": 2000}
+SMALL = TINY | {"epochs": 1, "warmup_epochs": 0, "preprocess.size": 32, "evaluate.bootstrap": 2000}
 
 Figures = dict[str, dict[str, float]]
 """Of each stage: seconds and peak_mib."""

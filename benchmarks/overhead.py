@@ -40,6 +40,7 @@ stages:
 QUIET = "[core]\n    analytics = false\n    check_update = false\n"
 SMALL = TINY | {
     "epochs": 1,
+    "warmup_epochs": 0,
     "source.name": "folder",
     "source.path": "../noise.zip",
     "preprocess.size": 16,

@@ -109,7 +109,7 @@ def train_in_turns(
     network = build(params.arch, outputs_of(params), size)
     classifier = Classifier(params, network, Objective(params, labels), MEAN, STD)
     turns = Turns(others, steps)
-    _make_trainer(params, compute, [turns]).fit(classifier, *_make_loaders(params, data))
+    _make_trainer(params, compute, [turns]).fit(classifier, *_make_loaders(params, data, compute.device))
     return turns.spent
 
 
