@@ -2,12 +2,13 @@
 
 `PYTHONPATH=src python -m benchmarks.growth` runs every stage for 1,000, 10,000 and 100,000 images and writes
 benchmarks/results/growth.json and growth.png after each number; numbers that are in growth.json already are
-not run again, so that it may be interrupted. On two cores 10,000 take ten minutes and 100,000 most of two
-hours. `--sizes 1000 10000` runs fewer; `--quick` takes a minute and writes nothing.
+not run again, so that it may be interrupted. On two free cores it takes about half an hour; `--sizes 1000
+10000` runs fewer; `--quick` takes a minute and writes nothing.
 
-The images are phantom films of about 62 x 54, packed at 32 x 32, the network is timm's smallest for tests and
-learns for one epoch: at 224 training alone would take days, and what depends on the pixels grows with the
-images anyway. What could grow otherwise does not look at pixels.
+The images are small: phantom films of about 62 x 54 (500 are drawn, the others are these turned, zoomed,
+shifted and with other noise), packed at 48 x 48; the network is timm's smallest for tests and learns for one
+epoch. At 224 training alone would take days. What depends on the pixels grows with the images anyway; what
+could grow otherwise does not look at them.
 
 Each stage runs in a process of its own, in a copy of this checkout. Seconds are those of its work, without
 the start of Python and imports; memory is the peak of the process, in which the mapped array counts as far as
@@ -15,54 +16,33 @@ it was read. What the decoding processes need is the subject of benchmarks.memor
 """
 
 import argparse
-import importlib
 import json
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from benchmarks.machine import machine, report
 from benchmarks.overhead import STAGES, our_repository
-from benchmarks.peak import peak_mib
 from tests.pipeline.conftest import TINY
 
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 SIZES = (1_000, 10_000, 100_000)
-SMALL = TINY | {"epochs": 1, "warmup_epochs": 0, "preprocess.size": 32, "evaluate.bootstrap": 2000}
+SMALL = TINY | {"epochs": 1, "warmup_epochs": 0, "preprocess.size": 48, "evaluate.bootstrap": 2000}
 
 Figures = dict[str, dict[str, float]]
 """Of each stage: seconds and peak_mib."""
 
 
-def run_stage(name: str) -> dict[str, float]:
-    """Run the stage in this process and folder; its seconds and the peak of memory."""
-    from benchmarks.small_films import draw_small_file  # noqa: PLC0415  only the stage's imports count
-    from pneumonia.params import load_params  # noqa: PLC0415
-    from pneumonia.sources.phantom import source  # noqa: PLC0415
-
-    stage = getattr(importlib.import_module(f"stages.{name}"), name)
-    params = load_params()
-    with patch.object(source, "draw_file", draw_small_file):
-        start = time.perf_counter()
-        stage(params)
-        taken = time.perf_counter() - start
-    return {"seconds": round(taken, 2), "peak_mib": round(peak_mib(), 1)}
-
-
 def run_all(images: int) -> Figures:
-    """Run every stage for so many images."""
+    """Run every stage for so many images, each in a process of its own."""
     found: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         repository = our_repository(Path(folder, "checkout"), SMALL | {"source.phantom_images": images})
         for name in STAGES:
-            output = repository.run(
-                sys.executable, "-m", "benchmarks.growth", "--stage", name, PYTHONPATH="src"
-            )
+            output = repository.run(sys.executable, "-m", "benchmarks.one_stage", name, PYTHONPATH="src")
             found[name] = json.loads(output.splitlines()[-1])
             print(f"{images:,} images, {name}: {found[name]}", file=sys.stderr, flush=True)
     return found
@@ -89,7 +69,7 @@ def result(sizes: dict[str, Figures]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "what": "seconds and peak resident memory of each stage, by number of images",
         "command": "PYTHONPATH=src python -m benchmarks.growth",
-        "images": "phantom films of about 62 x 54, packed at 32 x 32; timm's test_resnet, one epoch",
+        "images": "phantom films of about 62 x 54 (500, varied), packed at 48 x 48; test_resnet, one epoch",
         **machine("torch", "lightning", "scikit-learn", "pandas", "numpy"),
         "sizes": sizes,
     }
@@ -145,11 +125,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="100 and 200 images; nothing is written")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of images")
-    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.stage:
-        print(json.dumps(run_stage(chosen.stage)))
-    elif chosen.quick:
+    if chosen.quick:
         report(measure([100, 200], None), None)
     else:
         measure(chosen.sizes, RESULTS)

@@ -6,7 +6,7 @@ with `--quick` it takes two and writes nothing.
 Everything runs in temporary repositories, copies of this checkout, and with the real commands.
 
 - `dvc repro` with nothing to do, against the same of a pipeline of three lines, in turns; once for few
-  images and once for as many as RSNA has, all 16 x 16 noise: DVC's part depends on the files alone.
+  images and once for as many as RSNA has, all of noise: DVC's part depends on the files alone.
 - An experiment in a temporary directory, `dvc exp run --temp -S seed=1`: its time without that of the stages.
 - The imports of each stage, against a Python that starts and does nothing.
 - `dvc repro` of the checkout as it is: the time of each stage and the rest, which is DVC's.
@@ -43,7 +43,7 @@ SMALL = TINY | {
     "warmup_epochs": 0,
     "source.name": "folder",
     "source.path": "../noise.zip",
-    "preprocess.size": 16,
+    "preprocess.size": 48,
 }
 NOTES_ITS_TIME = """\
 import atexit, os, sys, time
