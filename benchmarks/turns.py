@@ -1,11 +1,10 @@
 """Ways that take turns within one run, so that whatever else the machine does meets all of them alike."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import torch
 
 Block = Callable[[], float]
 """Does a short piece of work one way, and returns the seconds that it took."""
@@ -33,7 +32,8 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def finish() -> None:
     """Wait for the GPU, if there is one, to have done what it was given."""
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # where nobody has loaded it, nothing runs on a GPU
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
