@@ -5,7 +5,7 @@ benchmarks/results/growth.json and growth.png after each number; numbers that ar
 not run again, so that it may be interrupted. On two free cores it takes about half an hour; `--sizes 1000
 10000` runs fewer; `--quick` takes a minute and writes nothing.
 
-The images are small: phantom films of about 62 x 54 (500 are drawn, the others are these turned, zoomed,
+The images are small: phantom films of about 62 x 54 (250 are drawn, the others are these turned, zoomed,
 shifted and with other noise), packed at 48 x 48; the network is timm's smallest for tests and learns for one
 epoch. At 224 training alone would take days. What depends on the pixels grows with the images anyway; what
 could grow otherwise does not look at them.
@@ -69,7 +69,7 @@ def result(sizes: dict[str, Figures]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "what": "seconds and peak resident memory of each stage, by number of images",
         "command": "PYTHONPATH=src python -m benchmarks.growth",
-        "images": "phantom films of about 62 x 54 (500, varied), packed at 48 x 48; test_resnet, one epoch",
+        "images": "phantom films of about 62 x 54 (250, varied), packed at 48 x 48; test_resnet, one epoch",
         **machine("torch", "lightning", "scikit-learn", "pandas", "numpy"),
         "sizes": sizes,
     }
