@@ -8,7 +8,6 @@ does meets both. cuBLAS reads the size of its workspace once in a process: here 
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.machine import machine, report
+from benchmarks.machine import graphics, machine, report
+from benchmarks.turns import spread
 from pneumonia.network.build import build
 from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import normalise
@@ -89,12 +89,6 @@ def compare(arch: str, batch_size: int, size: int, device: str, *, steps: int, r
     }
 
 
-def spread(values: list[float], digits: int) -> dict[str, float]:
-    """Median, smallest and largest."""
-    found = {"median": statistics.median(values), "smallest": min(values), "largest": max(values)}
-    return {name: round(value, digits) for name, value in found.items()}
-
-
 def measure(architectures: Mapping[str, int], size: int, *, steps: int, rounds: int) -> dict[str, Any]:
     """Measure every architecture on every device that is here."""
     devices = ["cpu", *(["gpu"] if torch.cuda.is_available() else [])]
@@ -109,8 +103,8 @@ def measure(architectures: Mapping[str, int], size: int, *, steps: int, rounds: 
             for device in devices
         },
         **machine("torch", "timm", "numpy"),
+        **graphics(),
         "threads": PARAMS.threads,
-        "gpu": torch.cuda.get_device_name() if "gpu" in devices else "none",
         "results": {
             device: {
                 arch: compare(arch, batch_size, size, device, steps=steps, rounds=rounds)

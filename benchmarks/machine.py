@@ -30,6 +30,13 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def graphics() -> dict[str, str]:
+    """Name of the GPU that PyTorch computes on, or none."""
+    import torch  # noqa: PLC0415  most benchmarks need none
+
+    return {"gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none"}
+
+
 def report(found: dict[str, Any], path: Path | None) -> None:
     """Print what was found, and write it to the file, if one is given."""
     text = json.dumps(found, indent=2) + "\n"

@@ -2,19 +2,28 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumonia.training.batches import EpochOrder, PackedImages, epoch_generator, in_order, make_loader
+from pneumonia.training import batches
+from pneumonia.training.batches import (
+    EpochOrder,
+    PackedImages,
+    epoch_generator,
+    in_order,
+    make_loader,
+    place,
+)
 
 
 @given(count=st.integers(1, 200), batch_size=st.integers(1, 64), seed=st.integers(0, 2**31 - 1))
 def test_an_epoch_shows_every_image_once(count: int, batch_size: int, seed: int) -> None:
     order = EpochOrder(np.arange(count) % 2, batch_size, seed, oversample=False)
-    batches = list(order)
-    assert len(batches) == len(order)
-    assert sorted(position for batch in batches for position in batch) == list(range(count))
-    assert {len(batch) for batch in batches[:-1]} <= {batch_size}
+    drawn = list(order)
+    assert len(drawn) == len(order)
+    assert sorted(position for batch in drawn for position in batch) == list(range(count))
+    assert {len(batch) for batch in drawn[:-1]} <= {batch_size}
 
 
 def test_the_order_is_that_of_seed_and_epoch() -> None:
@@ -41,12 +50,53 @@ def test_generators_of_other_purposes_differ() -> None:
     assert epoch_generator(7, 2, purpose=1).initial_seed() == epoch_generator(7, 2, purpose=1).initial_seed()
 
 
-def test_a_loader_gives_the_rows_and_labels_that_belong_together() -> None:
-    images = np.arange(10, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
-    rows = np.array([9, 3, 5])
-    packed = PackedImages(images, rows, rows % 2)
+ROWS = np.array([9, 3, 5])
+
+
+def ten_images() -> np.ndarray:
+    """Image i is all i."""
+    return np.arange(10, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
+
+
+@pytest.mark.parametrize("way", ["array", "tensor", "ahead"])
+def test_a_loader_gives_the_rows_and_labels_that_belong_together(way: str) -> None:
+    images = ten_images()
+    packed = PackedImages(torch.from_numpy(images) if way == "tensor" else images, ROWS, ROWS % 2)
     assert len(packed) == 3
-    batches = list(make_loader(packed, in_order(3, 2)))
-    assert [batch.shape for batch, _ in batches] == [(2, 4, 4), (1, 4, 4)]
-    assert [int(image[0, 0]) for batch, _ in batches for image in batch] == [9, 3, 5]
-    assert [int(label) for _, labels in batches for label in labels] == [1, 1, 1]
+    given = list(make_loader(packed, in_order(3, 2), ahead=way == "ahead"))
+    assert [batch.shape for batch, _ in given] == [(2, 4, 4), (1, 4, 4)]
+    assert all(batch.dtype == torch.uint8 for batch, _ in given)
+    assert [int(image[0, 0]) for batch, _ in given for image in batch] == [9, 3, 5]
+    assert [int(label) for _, labels in given for label in labels] == [1, 1, 1]
+
+
+def test_a_batch_is_picked_where_the_images_lie() -> None:
+    packed = PackedImages(torch.from_numpy(ten_images()).to("meta"), ROWS, ROWS % 2)
+    images, labels = packed[[0, 2]]
+    assert images.device.type == labels.device.type == "meta"
+    assert images.shape == (2, 4, 4)
+
+
+def test_images_move_to_the_device_when_they_leave_room_there() -> None:
+    images = ten_images()
+    meta = torch.device("meta")
+    placed = place(images, meta, free_bytes=2 * images.nbytes)
+    assert isinstance(placed, torch.Tensor)
+    assert (placed.device, placed.shape, placed.dtype) == (meta, images.shape, torch.uint8)
+    assert place(images, meta, free_bytes=2 * images.nbytes - 2) is images
+    assert place(images, torch.device("cpu")) is images
+
+
+def test_images_are_moved_piece_by_piece_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BYTES_AT_ONCE", 3 * 16)
+    there: list[torch.Tensor] = []
+    empty = torch.empty
+    # A tensor of the CPU in place of the device's.
+    monkeypatch.setattr(
+        torch, "empty", lambda *a, **k: there.append(empty(*a, dtype=k["dtype"])) or there[-1]
+    )
+    images = ten_images()
+    images.flags.writeable = False  # as a mapped file is
+    placed = place(images, torch.device("meta"), free_bytes=10**6)
+    assert placed is there[0]
+    assert np.array_equal(there[0].numpy(), images)

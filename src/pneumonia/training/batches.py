@@ -11,6 +11,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 Loader = DataLoader[tuple[Tensor, Tensor]]
 
+SHARE = 0.5
+"""Of a GPU's free memory that the packed images may take: RSNA's take 1.3 GB at 224 x 224."""
+BYTES_AT_ONCE = 2**26
+"""Of images on their way to the device."""
+
 
 class EpochOrder(Sampler[list[int]]):
     """Batches of positions, in an order that depends on seed and epoch alone.
@@ -49,25 +54,76 @@ class EpochOrder(Sampler[list[int]]):
 class PackedImages(Dataset[tuple[Tensor, Tensor]]):
     """Rows of the packed image array; asked for a list of positions it gives a batch.
 
-    Images stay uint8: they are smaller to move than floats and quick to convert where the network runs.
+    Images stay uint8: they are smaller to move than floats and quick to convert where the network runs. Where
+    they lie there already, see `place`, only the positions cross.
     """
 
-    def __init__(self, images: NDArray[np.uint8], rows: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+    def __init__(
+        self, images: NDArray[np.uint8] | Tensor, rows: NDArray[np.int64], labels: NDArray[np.int64]
+    ) -> None:
         self.images = images
         self.rows = rows
         self.labels = torch.from_numpy(labels)
+        if isinstance(images, Tensor):
+            self.rows_there = torch.from_numpy(rows).to(images.device)
+            self.labels = self.labels.to(images.device)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
+        if isinstance(self.images, Tensor):
+            there = torch.tensor(positions).to(self.images.device)
+            return self.images[self.rows_there[there]], self.labels[there]
         return torch.from_numpy(self.images[self.rows[positions]]), self.labels[positions]
 
 
-def make_loader(images: PackedImages, order: Sampler[list[int]] | list[list[int]]) -> Loader:
-    """Loader whose every item is a batch: images uint8 (B, S, S), labels int64 (B,)."""
-    # Each pass draws a seed for workers; from PyTorch's own generator it would change what dropout draws.
-    return DataLoader(images, sampler=order, batch_size=None, num_workers=0, generator=Generator())
+def place(
+    images: NDArray[np.uint8], device: torch.device, free_bytes: int | None = None
+) -> NDArray[np.uint8] | Tensor:
+    """Copy the packed images to the device that trains, where they leave enough room.
+
+    Args:
+        images: shape (N, S, S).
+        device: where the network is.
+        free_bytes: of the device's memory; None to ask it.
+
+    Returns:
+        The array itself on the CPU, and where it takes more than SHARE of what is free; else its copy.
+    """
+    if device.type == "cpu":
+        return images
+    free = torch.cuda.mem_get_info(device)[0] if free_bytes is None else free_bytes
+    if images.nbytes > SHARE * free:
+        return images
+    copy = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    at_once = max(1, BYTES_AT_ONCE // images[0].nbytes)
+    for start in range(0, len(images), at_once):  # a mapped file is not read into memory as a whole
+        copy[start : start + at_once] = torch.from_numpy(np.array(images[start : start + at_once]))
+    return copy
+
+
+def make_loader(
+    images: PackedImages, order: Sampler[list[int]] | list[list[int]], *, ahead: bool = False
+) -> Loader:
+    """Loader whose every item is a batch: images uint8 (B, S, S), labels int64 (B,).
+
+    Args:
+        images: what batches are made of.
+        order: positions of each batch.
+        ahead: whether a process beside reads the next batches, into memory that a GPU copies from while it
+            works. For a GPU that the images do not fit on; the same batches in the same order.
+    """
+    return DataLoader(
+        images,
+        sampler=order,
+        batch_size=None,
+        num_workers=1 if ahead else 0,
+        persistent_workers=ahead,
+        pin_memory=ahead and torch.cuda.is_available(),
+        # Each pass draws a seed for workers; from PyTorch's own generator it would change what dropout draws.
+        generator=Generator(),
+    )
 
 
 def in_order(count: int, batch_size: int) -> list[list[int]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from numpy.typing import NDArray
 from torch import nn
@@ -21,7 +22,7 @@ from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Training
 from pneumonia.training.averaging import AverageWeights
-from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader
+from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader, place
 from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
 from pneumonia.training.classifier import Classifier, DivergedError, monitor_mode
 from pneumonia.training.objective import Objective, outputs_of
@@ -105,7 +106,7 @@ def train(
     if params.average_weights:
         callbacks.append(AverageWeights(params.average_weights, compute.device))
     trainer = _make_trainer(params, compute, callbacks)
-    loaders = _make_loaders(params, data)
+    loaders = _make_loaders(params, data, compute.device)
     try:
         trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
     except DivergedError as error:
@@ -129,14 +130,17 @@ def _keep_best(path: Path, network: nn.Module, description: NetworkDescription) 
     return f"are in {path}."
 
 
-def _make_loaders(params: Training, data: TrainingData) -> tuple[Loader, Loader]:
+def _make_loaders(params: Training, data: TrainingData, device: torch.device) -> tuple[Loader, Loader]:
     oversample = params.balance == "oversampling"
     order = EpochOrder(data.train_labels, params.batch_size, params.seed, oversample=oversample)
+    images = place(data.images, device)
+    ahead = device.type != "cpu" and not isinstance(images, torch.Tensor)
     return (
-        make_loader(PackedImages(data.images, data.train_rows, data.train_labels), order),
+        make_loader(PackedImages(images, data.train_rows, data.train_labels), order, ahead=ahead),
         make_loader(
-            PackedImages(data.images, data.val_rows, data.val_labels),
+            PackedImages(images, data.val_rows, data.val_labels),
             in_order(len(data.val_rows), params.batch_size),
+            ahead=ahead,
         ),
     )
 

@@ -1,0 +1,194 @@
+"""The network's own step of training: what memory layout, precision, optimiser and compiler make of it.
+
+`PYTHONPATH=src python -m benchmarks.step` writes benchmarks/results/step.json in about three minutes; with
+`--quick`, and nothing compiled, it takes seconds and writes nothing. On a GPU where there is one; then CUDA
+graphs too.
+
+Every way does the same steps on a constant batch that is already in place: forward pass, loss, gradient,
+update. They take turns within one run, and each is set against ours (automatic precision, channels last) in
+each round. Compiling is timed apart, with the number of steps after which it would have paid for itself.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.machine import graphics, machine, report
+from benchmarks.turns import ratios, seconds, spread, take_turns
+from pneumonia.network.build import build
+from pneumonia.network.device import Precision, choose_compute
+from pneumonia.network.predict import normalise
+from pneumonia.params import load_params
+from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.optimisation import head_of
+
+RESULTS = Path(__file__).parent / "results" / "step.json"
+PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
+OURS = "automatic precision, channels_last"
+COMPILED = "ours, torch.compile"
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a step is done."""
+
+    precision: Precision | None = None
+    """None for what is best here."""
+    layout: torch.memory_format = torch.channels_last
+    fused: bool = False
+    """One kernel for the whole update."""
+    compiled: bool = False
+    frozen: bool = False
+    """Only the last layer learns."""
+
+
+WAYS = {
+    "fp32, NCHW": Way(precision="fp32", layout=torch.contiguous_format),
+    "fp32, channels_last": Way(precision="fp32"),
+    OURS: Way(),
+    "ours, fused optimiser": Way(fused=True),
+    COMPILED: Way(compiled=True),
+    "ours, frozen backbone": Way(frozen=True),
+}
+GRAPH = "ours, fused optimiser, CUDA graph"
+
+
+def make_step(arch: str, images: Tensor, way: Way) -> Step:
+    """Make a step of that way, on images uint8 (B, S, S) that are in place."""
+    params = PARAMS.training
+    compute = choose_compute(
+        params.device, way.precision or params.precision, params.threads, deterministic=params.deterministic
+    )
+    torch.manual_seed(0)
+    network = build(arch, outputs_of(params), images.shape[1])
+    network = network.to(compute.device).to(memory_format=way.layout).train(not way.frozen)
+    if way.frozen:
+        network.requires_grad_(False)
+        head_of(network).train().requires_grad_(True)
+    inputs = normalise(images.to(compute.device), 0.5, 0.25).contiguous(memory_format=way.layout)
+    labels = torch.arange(len(images), device=compute.device) % 2
+    objective = Objective(params, np.array([0, 1])).to(compute.device)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learning, params.lr, weight_decay=params.weight_decay, fused=way.fused)
+    forward: Any = torch.compile(network) if way.compiled else network
+
+    def step() -> None:
+        with compute.autocast():
+            loss = objective(forward(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def as_graph(step: Step) -> Step:
+    """Record the step on the GPU, to be replayed without the CPU's part."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):  # as torch.cuda.graph wants it: tried first, on a stream beside
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def compare(arch: str, images: Tensor, ways: Mapping[str, Way], *, steps: int, rounds: int) -> dict[str, Any]:
+    """Time of each way over ours, images a second, and whether compiling pays."""
+    made = {name: make_step(arch, images, way) for name, way in ways.items()}
+    # What is done at first use only; for torch.compile it is compiling.
+    first = {name: seconds(lambda step=step: _repeat(step, 2)) for name, step in made.items()}
+    if torch.cuda.is_available():
+        made[GRAPH] = as_graph(make_step(arch, images, Way(fused=True)))
+    spent = take_turns(
+        {
+            name: lambda step=step: seconds(lambda: _repeat(step, steps)) / steps
+            for name, step in made.items()
+        },
+        rounds,
+    )
+    found: dict[str, Any] = {
+        "time_over_ours": {name: ratios(times, spent[OURS]) for name, times in spent.items()},
+        "images_a_second": {
+            name: spread([len(images) / taken for taken in times], 1) for name, times in spent.items()
+        },
+    }
+    if COMPILED in ways:
+        found["torch_compile"] = _whether_it_pays(first[COMPILED], spent[OURS], spent[COMPILED])
+    return found
+
+
+def _whether_it_pays(first_two: float, ours: list[float], compiled: list[float]) -> dict[str, Any]:
+    """From the time of the first two steps, with compiling, and of later ones."""
+    compiling = first_two - 2 * statistics.median(compiled)
+    gains = [one - other for one, other in zip(ours, compiled, strict=True)]
+    gain = statistics.median(gains)
+    return {
+        "seconds_to_compile": round(compiling, 1),
+        "seconds_gained_a_step": spread(gains, 4),
+        "pays_after_steps": math.ceil(compiling / gain) if gain > 0 else "never",
+    }
+
+
+def _repeat(step: Step, steps: int) -> None:
+    for _ in range(steps):
+        step()
+
+
+def measure(
+    arch: str, batch_sizes: list[int], size: int, ways: Mapping[str, Way], *, steps: int, rounds: int
+) -> dict[str, Any]:
+    """Measure these ways, for each number of images in a batch."""
+    dice = np.random.default_rng(0)
+    images = torch.from_numpy(dice.integers(0, 256, (max(batch_sizes), size, size), dtype=np.uint8))
+    params = PARAMS.training
+    compute = choose_compute(
+        params.device, params.precision, params.threads, deterministic=params.deterministic
+    )
+    return {
+        "what": "a training step on a constant batch: time over ours of each round, images a second",
+        "command": "PYTHONPATH=src python -m benchmarks.step",
+        "arch": arch,
+        "size": size,
+        "automatic_precision": compute.precision,
+        "steps": steps,
+        "rounds": rounds,
+        **machine("torch", "timm", "numpy"),
+        **graphics(),
+        "threads": PARAMS.threads,
+        "results": {
+            f"batch of {count}": compare(arch, images[:count], ways, steps=steps, rounds=rounds)
+            for count in batch_sizes
+        },
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small network; nothing is written")
+    quick = parser.parse_args().quick
+    if quick:
+        quick_ways = {name: way for name, way in WAYS.items() if not way.compiled}
+        found = measure("test_resnet", [8], 64, quick_ways, steps=2, rounds=3)
+    elif torch.cuda.is_available():
+        found = measure("resnet18", [32, 256], PARAMS.preprocess.size, WAYS, steps=50, rounds=9)
+    else:
+        found = measure("resnet18", [32], PARAMS.preprocess.size, WAYS, steps=3, rounds=7)
+    report(found, None if quick else RESULTS)
+
+
+if __name__ == "__main__":
+    main()
