@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main
 
-.PHONY: repro test exp verify install check reproduced audit review lock clean
+.PHONY: repro test exp range-test verify install check reproduced audit review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
@@ -22,6 +22,10 @@ test: $(INSTALLED)
 # A recipe as an experiment: make exp RECIPE=singh-augmented SET="-S seed=1". Without RECIPE: which there are.
 exp: $(INSTALLED)
 	@PYTHONPATH=src python -m pneumonia.recipes $(RECIPE) $(SET)
+
+# Suggests a learning rate: make range-test RECIPE=singh-augmented SET="-S batch_size=64", both optional.
+range-test: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.range_test $(RECIPE) $(SET)
 
 # Whether the checkout is what dvc.lock, the predictions and MLflow say.
 verify: $(INSTALLED)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumonia.errors import UserError
-from pneumonia.params import Params, check_params, load_params, read_yaml
+from pneumonia.params import Params, check_params, load_params, parse_value, read_yaml
 
 FOLDER = Path("recipes")
 BASE = "base"
@@ -69,6 +69,33 @@ def recipe_params(name: str, root: Path) -> Params:
     return check_params(_overlaid(read_yaml(root / PARAMS), read_recipe(name, root)), str(_path(name)))
 
 
+def params_with(name: str | None, given: Iterable[str], root: Path) -> Params:
+    """params.yaml with a recipe laid over it, if there is one, and settings key=value on top.
+
+    Raises:
+        UserError: as `recipe_params`; a setting without a value, or one that the schema refuses.
+    """
+    params = recipe_params(name, root) if name else load_params(root / PARAMS)
+    values = params.model_dump()
+    for setting in given:
+        _require_value(setting)
+        key, _, text = setting.partition("=")
+        values = with_value(values, key, parse_value(text))
+    return check_params(values, "-S")
+
+
+def with_value(values: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """The values with one of them replaced; its key is written with dots.
+
+    >>> with_value({"lr": 1, "split": {"seed": 0}}, "split.seed", 2)
+    {'lr': 1, 'split': {'seed': 2}}
+    """
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return _overlaid(values, value)
+
+
 def recipe_settings(name: str, root: Path) -> dict[str, str]:
     """The keys in which the recipe differs from params.yaml, with dots, and their values as -S takes them.
 
@@ -77,7 +104,7 @@ def recipe_settings(name: str, root: Path) -> dict[str, str]:
     """
     wanted = recipe_params(name, root).model_dump()
     present = load_params(root / PARAMS).model_dump()
-    return {key: _as_setting(new) for key, new, old in _leaves(wanted, present) if new != old}
+    return {key: as_setting(new) for key, new, old in _leaves(wanted, present) if new != old}
 
 
 def experiment_name(name: str, given: Iterable[str]) -> str:
@@ -109,8 +136,7 @@ def experiment_command(name: str, given: list[str], root: Path, experiment: str 
         UserError: no such recipe, or one that the schema refuses; a setting without a value.
     """
     for setting in given:
-        if not re.match(r"[\w.]+=", setting):
-            raise UserError(f"-S {setting}: a setting is key=value, e.g. -S seed=1.")
+        _require_value(setting)
     taken = {setting.partition("=")[0] for setting in given}
     settings = [f"{key}={value}" for key, value in recipe_settings(name, root).items() if key not in taken]
     options = [part for setting in [*settings, *given] for part in ("-S", setting)]
@@ -125,6 +151,11 @@ def catalogue(root: Path) -> str:
     return "\n".join(
         f"{name:<{width}}  {line.lstrip('# ')}" for name, line in zip(names, first_lines, strict=True)
     )
+
+
+def _require_value(setting: str) -> None:
+    if not re.match(r"[\w.]+=", setting):
+        raise UserError(f"-S {setting}: a setting is key=value, e.g. -S seed=1.")
 
 
 def _path(name: str) -> Path:
@@ -157,7 +188,7 @@ def _leaves(
             yield f"{prefix}{key}", value, present[key]
 
 
-def _as_setting(value: object) -> str:
+def as_setting(value: object) -> str:
     """A value in the notation of -S: bare where a word, in quotes where -S would read it otherwise."""
     if isinstance(value, str):
         return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value) else json.dumps(value)

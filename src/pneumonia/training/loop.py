@@ -87,23 +87,15 @@ def train(
     Raises:
         UserError: a parameter that this machine or these data cannot serve; a loss that is not finite.
     """
-    _require_both_classes(data)
-    compute = choose_compute(
-        params.device, params.precision, params.threads, deterministic=params.deterministic
-    )
-    L.seed_everything(params.seed, verbose=False)
-    description = _describe(params, data)
-    network = _build(params, description, root)
-    classifier = Classifier(
-        params, network, Objective(params, data.train_labels), description.mean, description.std
-    )
+    compute, description, classifier = prepare(params, data, root)
+    network = classifier.network
     states = States(root, training_key(params, _arrays(data), network, compute))
     found = states.newest()
     if found is not None:
         print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
     best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch)
-    trainer = _make_trainer(params, compute, [best, keeper, StateKeeper(states)])
-    loaders = _make_loaders(params, data)
+    trainer = make_trainer(params, compute, [best, keeper, StateKeeper(states)])
+    loaders = make_loaders(params, data)
     try:
         trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
     except DivergedError as error:
@@ -117,7 +109,23 @@ def train(
     return Trained(network.eval(), description, keeper.history, best.epoch, compute, states)
 
 
-def _make_loaders(params: Training, data: TrainingData) -> tuple[Loader, Loader]:
+def prepare(
+    params: Training, data: TrainingData, root: Path
+) -> tuple[Compute, NetworkDescription, Classifier]:
+    """Settle the device, seed all generators and build the network with its objective; see `train`."""
+    _require_both_classes(data)
+    compute = choose_compute(
+        params.device, params.precision, params.threads, deterministic=params.deterministic
+    )
+    L.seed_everything(params.seed, verbose=False)
+    description = _describe(params, data)
+    network = _build(params, description, root)
+    objective = Objective(params, data.train_labels)
+    return compute, description, Classifier(params, network, objective, description.mean, description.std)
+
+
+def make_loaders(params: Training, data: TrainingData) -> tuple[Loader, Loader]:
+    """Loaders of training and of validation."""
     oversample = params.balance == "oversampling"
     order = EpochOrder(data.train_labels, params.batch_size, params.seed, oversample=oversample)
     return (
@@ -152,7 +160,8 @@ def _build(params: Training, description: NetworkDescription, root: Path) -> nn.
     return build_pretrained(arch, outputs, size, params.pretrained, root)
 
 
-def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback]) -> L.Trainer:
+def make_trainer(params: Training, compute: Compute, callbacks: list[Callback], steps: int = -1) -> L.Trainer:
+    """Trainer for so many epochs, or so many steps if these are fewer; -1 for no such limit."""
     # What the trainer says of itself and of loader workers, which an array in memory does not need.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -164,6 +173,7 @@ def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback])
         devices=1,
         precision=TRAINER_PRECISION[compute.precision],
         max_epochs=params.epochs,
+        max_steps=steps,
         gradient_clip_val=params.gradient_clip or None,
         deterministic=params.deterministic,
         benchmark=not params.deterministic,
