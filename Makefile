@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main
 
-.PHONY: repro test exp recipes leaderboard verify install check reproduced audit review lock clean
+.PHONY: repro test exp recipes leaderboard range-test search verify install check reproduced audit review lock clean
 
 repro: $(INSTALLED)
 	dvc repro
@@ -33,6 +33,16 @@ recipes: $(INSTALLED)
 # docs/leaderboard.md and its figure from docs/results, to which finished experiments are added first.
 leaderboard: $(INSTALLED)
 	@PYTHONPATH=src python -m pneumonia.leaderboard
+
+# Suggests a learning rate: make range-test RECIPE=singh-augmented SET="-S batch_size=64", both optional.
+range-test: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.range_test $(RECIPE) $(SET)
+
+# Tries values from a space, each as an experiment; the same command goes on after an interruption:
+# make search SPACE=recipes/search/rate.yaml TRIALS=20 RECIPE=singh-augmented SET="-S seed=1"
+TRIALS ?= 20
+search: $(INSTALLED)
+	@PYTHONPATH=src python -m pneumonia.search $(RECIPE) --space $(SPACE) --trials $(TRIALS) $(SET)
 
 # Whether the checkout is what dvc.lock, the predictions and MLflow say.
 verify: $(INSTALLED)

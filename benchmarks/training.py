@@ -43,7 +43,7 @@ from pneumonia.network.device import Compute, choose_compute
 from pneumonia.network.predict import normalise
 from pneumonia.params import Training, load_params
 from pneumonia.training.classifier import Classifier
-from pneumonia.training.loop import TrainingData, _make_loaders, _make_trainer
+from pneumonia.training.loop import TrainingData, make_loaders, make_trainer
 from pneumonia.training.objective import Objective, outputs_of
 from pneumonia.training.optimisation import make_optimizer
 
@@ -109,7 +109,7 @@ def train_in_turns(
     network = build(params.arch, outputs_of(params), size)
     classifier = Classifier(params, network, Objective(params, labels), MEAN, STD)
     turns = Turns(others, steps)
-    _make_trainer(params, compute, [turns]).fit(classifier, *_make_loaders(params, data, compute.device))
+    make_trainer(params, compute, [turns]).fit(classifier, *make_loaders(params, data, compute.device))
     return turns.spent
 
 

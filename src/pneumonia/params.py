@@ -247,6 +247,18 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     return values
 
 
+def parse_value(text: str) -> Any:
+    """Read the value of a setting as params.yaml would: 1e-4 is a number, [0.9, 1.1] a list.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
+    except yaml.YAMLError:
+        raise UserError(f"the value {text} is not valid YAML; put text with signs in quotes.") from None
+
+
 def check_params(values: Mapping[str, Any], where: str = "params.yaml") -> Params:
     """Check already parsed values against the schema; `where` names their file in messages.
 

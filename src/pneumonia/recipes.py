@@ -21,7 +21,7 @@ from typing import Any
 
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
-from pneumonia.params import Params, check_params, load_params, parse_yaml, read_yaml
+from pneumonia.params import Params, check_params, load_params, parse_value, read_yaml
 
 FOLDER = Path("recipes")
 BASE = "base"
@@ -72,21 +72,31 @@ def recipe_params(name: str, root: Path) -> Params:
     return check_params(overlaid(read_yaml(root / PARAMS), read_recipe(name, root)), str(_path(name)))
 
 
-def params_with(name: str, given: Iterable[str], root: Path) -> Params:
-    """params.yaml with the recipe and settings (key=value) laid over it.
+def params_with(name: str | None, given: Iterable[str], root: Path) -> Params:
+    """params.yaml with a recipe laid over it, if there is one, and settings key=value on top.
 
     Raises:
-        UserError: as `recipe_params`, or a setting has a wrong key, type or value.
+        UserError: as `recipe_params`; a setting without a value, or one that the schema refuses.
     """
-    values = recipe_params(name, root).model_dump()
+    params = recipe_params(name, root) if name else load_params(root / PARAMS)
+    values = params.model_dump()
     for setting in given:
-        key, _, value = setting.partition("=")
-        *sections, last = key.split(".")
-        above = parse_yaml(f"{last}: {value}", f"-S {setting}")
-        for section in reversed(sections):
-            above = {section: above}
-        values = overlaid(values, above)
-    return check_params(values, "-S " + " -S ".join(given))
+        _require_value(setting)
+        key, _, text = setting.partition("=")
+        values = with_value(values, key, parse_value(text))
+    return check_params(values, "-S")
+
+
+def with_value(values: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """The values with one of them replaced; its key is written with dots.
+
+    >>> with_value({"lr": 1, "split": {"seed": 0}}, "split.seed", 2)
+    {'lr': 1, 'split': {'seed': 2}}
+    """
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return overlaid(values, value)
 
 
 def recipe_settings(name: str, root: Path) -> dict[str, str]:
@@ -97,7 +107,7 @@ def recipe_settings(name: str, root: Path) -> dict[str, str]:
     """
     present = dict(leaves(load_params(root / PARAMS).model_dump()))
     wanted = leaves(recipe_params(name, root).model_dump())
-    return {key: _as_setting(value) for key, value in wanted if value != present[key]}
+    return {key: as_setting(value) for key, value in wanted if value != present[key]}
 
 
 def experiment_name(name: str, given: Iterable[str]) -> str:
@@ -129,8 +139,7 @@ def experiment_command(name: str, given: list[str], root: Path, experiment: str 
         UserError: no such recipe, or one that the schema refuses; a setting without a value.
     """
     for setting in given:
-        if not re.match(r"[\w.]+=", setting):
-            raise UserError(f"-S {setting}: a setting is key=value, e.g. -S seed=1.")
+        _require_value(setting)
     taken = {setting.partition("=")[0] for setting in given}
     settings = [f"{key}={value}" for key, value in recipe_settings(name, root).items() if key not in taken]
     options = [part for setting in [*settings, *given] for part in ("-S", setting)]
@@ -145,6 +154,11 @@ def catalogue(root: Path) -> str:
     return "\n".join(
         f"{name:<{width}}  {line.lstrip('# ')}" for name, line in zip(names, first_lines, strict=True)
     )
+
+
+def _require_value(setting: str) -> None:
+    if not re.match(r"[\w.]+=", setting):
+        raise UserError(f"-S {setting}: a setting is key=value, e.g. -S seed=1.")
 
 
 def _path(name: str) -> Path:
@@ -168,7 +182,7 @@ def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _as_setting(value: object) -> str:
+def as_setting(value: object) -> str:
     """A value in the notation of -S: bare where a word, in quotes where -S would read it otherwise."""
     if isinstance(value, str):
         return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value) else json.dumps(value)

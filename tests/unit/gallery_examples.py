@@ -114,6 +114,9 @@ def report_inputs(**changes: Any) -> dict[str, Any]:
             "val": split_metrics(0.8, 0.9),
             "test": split_metrics(0.8, 0.9),
             "groups": {"test": {"viral": group}},
+            "subgroups": {
+                "test": {"view": {"AP": group | {"pneumonia": 777}, "PA": group | {"pneumonia": 55}}}
+            },
         },
         "data": data,
         "training": {

@@ -20,6 +20,9 @@ def index(n: int) -> pd.DataFrame:
             "label": ["normal" if i % 2 else "pneumonia" for i in range(n)],
             "patient": [f"{i:03d}" for i in range(n)],
             "group": ["NA" if i else "" for i in range(n)],
+            "age": ["" if i % 5 == 0 else str(i % 90) for i in range(n)],
+            "sex": ["F" if i % 3 else "" for i in range(n)],
+            "view": "AP",
             "height": 1,
         },
         index=range(100, 100 + n),
@@ -35,6 +38,25 @@ def test_what_is_read_is_what_was_evaluated(tmp_path) -> None:
     pd.testing.assert_frame_equal(
         read_predictions(tmp_path / "predictions.csv"), table, check_exact=True, check_dtype=False
     )
+
+
+def test_of_the_age_there_is_the_band_alone() -> None:
+    table = tabulate(index(100), pd.Series(["val"] * 100), np.full(100, 0.5))
+    assert table["age_band"][[0, 1, 17, 18, 39, 41, 59, 61, 79, 81, 89]].tolist() == [
+        "",
+        "0-17",
+        "0-17",
+        "18-39",
+        "18-39",
+        "40-59",
+        "40-59",
+        "60-79",
+        "60-79",
+        "80 and over",
+        "80 and over",
+    ]
+    assert (table["sex"][:3].tolist(), set(table["view"])) == (["", "F", "F"], {"AP"})
+    assert "age" not in table
 
 
 def test_the_threshold_itself_is_pneumonia() -> None:

@@ -30,6 +30,9 @@ def predictions() -> pd.DataFrame:
             "label": label,
             "patient": [f"p{number // 2}" for number in range(60)],
             "group": np.where(label == "normal", "normal", kind),
+            "sex": "",
+            "age_band": "",
+            "view": "",
             "probability": np.round(rng.random(60), 6),
         }
     )
@@ -73,6 +76,38 @@ def test_a_group_of_both_classes_has_an_auroc() -> None:
     for name in ("accuracy", "sensitivity", "specificity", "auroc"):
         assert groups["AP"][name] == expected[name]
         assert set(groups["AP"][f"{name}_ci95"]) == {"low", "high"}
+
+
+def test_what_the_headers_say_is_split_by_and_the_rest_is_unknown(tmp_path) -> None:
+    numbers = np.arange(60)
+    table = predictions().assign(
+        sex=np.where(numbers % 3 == 0, "F", ""), age_band=np.where(numbers == 59, "80 and over", "")
+    )
+    metrics = evaluate(table, 0.5, SETTINGS)
+    test = metrics["subgroups"]["test"]
+    assert set(test) == {"sex", "age_band"}
+    assert set(metrics["subgroups"]["val"]) == {"sex"}
+    assert set(test["sex"]) == {"F", "unknown"}
+    part = table[(table["split"] == "test") & (table["sex"] == "F")]
+    label = (part["label"] == "pneumonia").to_numpy().astype(int)
+    assert test["sex"]["F"]["n"] == len(part)
+    assert test["sex"]["F"]["pneumonia"] == label.sum()
+    assert test["sex"]["F"]["patients"] == part["patient"].nunique()
+    expected = point_metrics(label, part["probability"].to_numpy(), 0.5, 5)
+    assert test["sex"]["F"]["auroc"] == expected["auroc"]
+    # One image: what it does not define is left out.
+    alone = {
+        "n",
+        "pneumonia",
+        "patients",
+        *(
+            ["sensitivity", "sensitivity_ci95"]
+            if table["label"][59] == "pneumonia"
+            else ["specificity", "specificity_ci95"]
+        ),
+    }
+    assert set(test["age_band"]["80 and over"]) == alone
+    write_metrics(tmp_path / "evaluate.json", metrics)
 
 
 @pytest.mark.parametrize("label", ["normal", "pneumonia"])

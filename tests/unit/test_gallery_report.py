@@ -129,6 +129,16 @@ def test_colours_have_contrast_in_light_and_dark(page: Page) -> None:
         assert contrast(colors["second"], colors["paper"]) >= 3
 
 
+def test_it_is_split_by_view(tmp_path: Path, page: Page) -> None:
+    assert "By view" in page.text
+    assert "777" in page.text
+    assert "By sex" not in page.text
+    without = report(
+        tmp_path, metrics={k: v for k, v in report_inputs()["metrics"].items() if k != "subgroups"}
+    )
+    assert "By view" not in without.text
+
+
 def test_names_from_the_data_stay_text(tmp_path: Path, page: Page) -> None:
     inputs = report_inputs()
     plain = {tag for tag, _ in page.elements}

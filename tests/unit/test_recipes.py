@@ -201,7 +201,7 @@ def test_names_of_experiments(given: list[str], expected: str) -> None:
     ],
 )
 def test_values_are_written_as_dvc_reads_them(value: object, setting: str) -> None:
-    assert recipes._as_setting(value) == setting
+    assert recipes.as_setting(value) == setting
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pneumonia import paths
 from pneumonia.errors import UserError
 from pneumonia.params import Params, load_params
 from pneumonia.split_table import EXCLUDED
+from pneumonia.training.data import read_training_data
 from pneumonia.verification.separation import check_separation, read_tables
 from stages.split import split
-from stages.train import read_training_data
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ def test_a_split_table_that_was_edited_is_refused_by_the_training(params: Params
     with pytest.raises(
         UserError, match=r"shares 1 patients between its parts \(for example p0, in train and"
     ):
-        read_training_data()
+        read_training_data(paths.INDEX, paths.SPLIT, paths.STATISTICS, paths.IMAGES)

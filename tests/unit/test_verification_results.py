@@ -66,6 +66,16 @@ def test_an_interval_of_a_group_that_was_taken_out(root: Path) -> None:
     assert "groups.test.viral.n is in the predictions but not in metrics/evaluate.json" in differences
 
 
+def test_a_subgroup_that_was_made_better(root: Path) -> None:
+    change_json(root / paths.EVALUATE_METRICS, lambda v: v["subgroups"]["test"]["sex"]["F"].update(auroc=1.0))
+    assert only(check_evaluation(root)).startswith("subgroups.test.sex.F.auroc is 1 in metrics/evaluate.json")
+
+
+def test_an_age_band_that_is_not_the_images(root: Path) -> None:
+    change_table(root / paths.PREDICTIONS, lambda table: table.__setitem__("age_band", "0-17"))
+    assert only(check_predictions(root)).startswith("age_band differs in ")
+
+
 def test_two_predictions_that_were_swapped(root: Path) -> None:
     def swap(table):
         test = table[(table["split"] == "test")]

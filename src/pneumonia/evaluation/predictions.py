@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
+from pneumonia.evaluation.subgroups import SUBGROUPS, subgroups_of
 from pneumonia.writing import DIGITS
 
-PREDICTION_COLUMNS = ("file", "split", "label", "patient", "group", "probability", "predicted")
+PREDICTION_COLUMNS = ("file", "split", "label", "patient", "group", *SUBGROUPS, "probability", "predicted")
 
 
 def tabulate(index: pd.DataFrame, split: pd.Series, probability: NDArray[np.float64]) -> pd.DataFrame:
@@ -28,7 +29,8 @@ def tabulate(index: pd.DataFrame, split: pd.Series, probability: NDArray[np.floa
         UserError: a probability is not finite, as a network gives whose training diverged.
     """
     require_numbers(probability)
-    table = index[["file", "label", "patient", "group"]].reset_index(drop=True)
+    known = index[["file", "label", "patient", "group"]].join(subgroups_of(index))
+    table = known.reset_index(drop=True)
     table["split"] = split.to_numpy()
     table["probability"] = np.round(probability.astype(np.float64), DIGITS)
     return table[[name for name in PREDICTION_COLUMNS if name != "predicted"]]

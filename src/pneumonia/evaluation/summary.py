@@ -1,4 +1,4 @@
-"""Metrics of one split, and of each of its groups."""
+"""Metrics of one split, of each of its groups, and by sex, age and view."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from pneumonia.errors import UserError
 from pneumonia.evaluation.intervals import patient_intervals
 from pneumonia.evaluation.metrics import point_metrics
 from pneumonia.evaluation.predictions import as_positive
+from pneumonia.evaluation.subgroups import SUBGROUPS, UNKNOWN
 from pneumonia.params import Evaluate
 
 UNNAMED = "unnamed"  # images without a group
@@ -17,13 +18,14 @@ def evaluate(predictions: pd.DataFrame, threshold: float, settings: Evaluate) ->
     """Everything in metrics/evaluate.json.
 
     Args:
-        predictions: columns split (val, test), label, patient, group, probability.
+        predictions: columns split (val, test), label, patient, group, those of SUBGROUPS, probability.
         threshold: of the probability.
         settings: number and seed of resamples, bins of the calibration error.
 
     Returns:
-        {"val": ..., "test": ..., "groups": {"val": {group: ...}, "test": ...}}; see `split_metrics` and
-        `group_metrics`.
+        {"val": ..., "test": ..., "groups": {"val": {group: ...}, "test": ...}, "subgroups": {"val": {"sex":
+        {"F": ...}}, "test": ...}}; see `split_metrics`, `group_metrics` and `subgroup_metrics`. Where the
+        headers say nothing there are no subgroups.
 
     Raises:
         UserError: there is no image of val or of test.
@@ -32,9 +34,11 @@ def evaluate(predictions: pd.DataFrame, threshold: float, settings: Evaluate) ->
     for name, part in parts.items():
         if part.empty:
             raise UserError(f"The {name} split has no image to evaluate; run `dvc repro split`.")
+    subgroups = {name: subgroup_metrics(part, threshold, settings) for name, part in parts.items()}
     return {
         **{name: split_metrics(part, threshold, settings) for name, part in parts.items()},
         "groups": {name: group_metrics(part, threshold, settings) for name, part in parts.items()},
+        **({"subgroups": subgroups} if any(subgroups.values()) else {}),
     }
 
 
@@ -57,6 +61,28 @@ def group_metrics(predictions: pd.DataFrame, threshold: float, settings: Evaluat
     """
     named = predictions["group"].replace("", UNNAMED)
     return {name: _of_group(part, threshold, settings) for name, part in predictions.groupby(named)}
+
+
+def subgroup_metrics(
+    predictions: pd.DataFrame, threshold: float, settings: Evaluate
+) -> dict[str, dict[str, Any]]:
+    """Of each column of SUBGROUPS that is known of an image, each of its words, as `group_metrics`.
+
+    Each with `pneumonia`, its images of that class, too: on RSNA, say, most of them are AP films, so a
+    network that told the view alone would seem to know the disease.
+    """
+    metrics: dict[str, dict[str, Any]] = {}
+    for column in SUBGROUPS:
+        if predictions[column].any():
+            words = predictions[column].replace("", UNKNOWN)
+            metrics[column] = {
+                word: {
+                    **_of_group(part, threshold, settings),
+                    "pneumonia": int(as_positive(part["label"]).sum()),
+                }
+                for word, part in predictions.groupby(words)
+            }
+    return metrics
 
 
 def _of_group(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:

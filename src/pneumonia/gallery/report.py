@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that needs nothing else, neither network nor scripts."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ METRICS = {
 }
 SPLITS = {"train": "Training", "val": "Validation", "test": "Test"}
 TILES = ("auroc", "accuracy", "sensitivity", "specificity")
+COUNTS = {"n": "Images", "pneumonia": "of pneumonia", "patients": "Patients"}
+SUBGROUP_TITLES = {
+    "sex": ("By sex", "The test set by the sex in the header"),
+    "age_band": ("By age", "The test set by age in years"),
+    "view": ("By view", "The test set by view: the ill are often filmed in bed (AP), so compare within one"),
+}
 RULES = {
     "fixed": "fixed in params.yaml",
     "youden": "chosen on validation for the highest sum of sensitivity and specificity (Youden)",
@@ -107,7 +113,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
     html = environment.get_template(TEMPLATE.name).render(
         val=metrics["val"],
         test=metrics["test"],
-        groups=_group_table(metrics.get("groups", {}).get("test", {})),
+        group_tables=list(_group_tables(metrics)),
         tiles=[_cell(metrics["test"], name) for name in TILES],
         comparisons=[(_cell(metrics["val"], key), _cell(metrics["test"], key)) for key in METRICS],
         warnings=warnings(metrics["val"], metrics["test"], params.source.name, data),
@@ -188,14 +194,25 @@ def _cell(metrics: Mapping[str, Any], key: str) -> Cell:
     return Cell(METRICS[key], metrics.get(key), metrics.get(f"{key}_ci95"))
 
 
+def _group_tables(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The test set by sub-class, then by sex, age and view as far as they are known."""
+    by_class = metrics.get("groups", {}).get("test", {})
+    if by_class:
+        yield {"title": "By group", "caption": "The test set by sub-class", **_group_table(by_class)}
+    for column, groups in metrics.get("subgroups", {}).get("test", {}).items():
+        title, caption = SUBGROUP_TITLES[column]
+        yield {"title": title, "caption": caption, **_group_table(groups)}
+
+
 def _group_table(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A row a group; a metric is there when one group has it."""
+    """A row a group; counts and metrics are there when one group has them."""
+    counts = {key: name for key, name in COUNTS.items() if any(key in metrics for metrics in groups.values())}
     keys = [key for key in METRICS if any(key in metrics for metrics in groups.values())]
     rows = [
-        (name, metrics["n"], metrics.get("patients"), [_cell(metrics, key) for key in keys])
+        (name, [metrics.get(key) for key in counts], [_cell(metrics, key) for key in keys])
         for name, metrics in sorted(groups.items())
     ]
-    return {"names": [METRICS[key] for key in keys], "rows": rows}
+    return {"counts": list(counts.values()), "names": [METRICS[key] for key in keys], "rows": rows}
 
 
 def _image_table(data: Mapping[str, Any]) -> dict[str, Any]:

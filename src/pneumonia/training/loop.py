@@ -89,14 +89,8 @@ def train(
     Raises:
         UserError: a parameter that this machine or these data cannot serve; a loss that is not finite.
     """
-    _require_both_classes(data)
-    compute = choose_compute(
-        params.device, params.precision, params.threads, deterministic=params.deterministic
-    )
-    L.seed_everything(params.seed, verbose=False)
-    description = _describe(params, data)
-    network = _build(params, description, root)
-    classifier = Classifier(params, network, Objective(params, data.train_labels), description)
+    compute, description, classifier = prepare(params, data, root)
+    network = classifier.network
     states = States(root, training_key(params, _arrays(data), network, compute))
     found = states.newest()
     if found is not None:
@@ -105,8 +99,8 @@ def train(
     callbacks: list[Callback] = [best, keeper, StateKeeper(states)]
     if params.average_weights:
         callbacks.append(AverageWeights(params.average_weights, compute.device))
-    trainer = _make_trainer(params, compute, callbacks)
-    loaders = _make_loaders(params, data, compute.device)
+    trainer = make_trainer(params, compute, callbacks)
+    loaders = make_loaders(params, data, compute.device)
     try:
         trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
     except DivergedError as error:
@@ -130,7 +124,23 @@ def _keep_best(path: Path, network: nn.Module, description: NetworkDescription) 
     return f"are in {path}."
 
 
-def _make_loaders(params: Training, data: TrainingData, device: torch.device) -> tuple[Loader, Loader]:
+def prepare(
+    params: Training, data: TrainingData, root: Path
+) -> tuple[Compute, NetworkDescription, Classifier]:
+    """Settle the device, seed all generators and build the network with its objective; see `train`."""
+    _require_both_classes(data)
+    compute = choose_compute(
+        params.device, params.precision, params.threads, deterministic=params.deterministic
+    )
+    L.seed_everything(params.seed, verbose=False)
+    description = _describe(params, data)
+    network = _build(params, description, root)
+    objective = Objective(params, data.train_labels)
+    return compute, description, Classifier(params, network, objective, description)
+
+
+def make_loaders(params: Training, data: TrainingData, device: torch.device) -> tuple[Loader, Loader]:
+    """Loaders of training and of validation."""
     oversample = params.balance == "oversampling"
     order = EpochOrder(data.train_labels, params.batch_size, params.seed, oversample=oversample)
     images = place(data.images, device)
@@ -172,7 +182,8 @@ def _build(params: Training, description: NetworkDescription, root: Path) -> nn.
     return build_pretrained(arch, outputs, size, params.pretrained, root)
 
 
-def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback]) -> L.Trainer:
+def make_trainer(params: Training, compute: Compute, callbacks: list[Callback], steps: int = -1) -> L.Trainer:
+    """Trainer for so many epochs, or so many steps if these are fewer; -1 for no such limit."""
     # What the trainer says of itself and of loader workers, which an array in memory does not need.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -184,6 +195,7 @@ def _make_trainer(params: Training, compute: Compute, callbacks: list[Callback])
         devices=1,
         precision=TRAINER_PRECISION[compute.precision],
         max_epochs=params.epochs,
+        max_steps=steps,
         gradient_clip_val=params.gradient_clip or None,
         deterministic=params.deterministic,
         benchmark=not params.deterministic,

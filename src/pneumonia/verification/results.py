@@ -15,6 +15,7 @@ import pandas as pd
 from pneumonia import paths
 from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, read_predictions
+from pneumonia.evaluation.subgroups import SUBGROUPS, subgroups_of
 from pneumonia.evaluation.summary import evaluate
 from pneumonia.evaluation.threshold import choose_threshold
 from pneumonia.nested import leaves
@@ -26,7 +27,7 @@ from pneumonia.store import open_images
 from pneumonia.verification.outcome import Outcome, differing, equal, read_results, readable, shown
 from pneumonia.verification.separation import read_tables
 
-TAKEN_FROM_INDEX = ("file", "split", "label", "patient", "group")
+TAKEN_FROM_INDEX = ("file", "split", "label", "patient", "group", *SUBGROUPS)
 NOT_RECOUNTED = ("duplicates.near_duplicates", "duplicates.kept_on_one_side")
 LOWER_IS_BETTER = ("val_loss",)
 
@@ -34,7 +35,8 @@ LOWER_IS_BETTER = ("val_loss",)
 def check_predictions(root: Path) -> Outcome:
     """Compare what predictions.csv says of its images with index and split; the probabilities are its own."""
     predictions, (index, split) = _predictions(root), read_tables(root)
-    expected = index.assign(split=split)[split.isin(("val", "test"))].reset_index(drop=True)
+    known = index.assign(split=split, **subgroups_of(index))
+    expected = known[split.isin(("val", "test"))].reset_index(drop=True)
     says = (str(paths.PREDICTIONS), "index and split")
     if list(predictions["file"]) != list(expected["file"]):
         return Outcome((f"{says[0]} does not list the val and test images of the split in their order",))
