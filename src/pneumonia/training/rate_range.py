@@ -26,7 +26,7 @@ GIVE_UP = 4.0
 SPAN = 0.1
 """Of all steps: how many losses are smoothed together."""
 NOISE = 5.0
-"""Standard errors of a smoothed loss by which it must fall to be a fall; mere noise does in 2 % of tests of 150 steps."""
+"""Standard errors of a smoothed loss by which it must fall; in 2 % of tests of 150 steps mere noise does."""
 
 
 def measure(
