@@ -30,7 +30,7 @@ from pneumonia.writing import short, write_table
 TABLE, FIGURE = (paths.REPORT.with_name(f"range_test.{kind}") for kind in ("csv", "png"))
 LARGEST_RATE = 10  # of the schema of params.yaml
 FEWEST_STEPS = 20
-RULE = "where the straight line through the losses around it falls most steeply, before the lowest"
+RULE = "where the smoothed loss (a running median) falls most steeply, before its lowest"
 
 
 def range_test(params: Params, root: Path, rates: tuple[float, float], steps: int) -> float | None:

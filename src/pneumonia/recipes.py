@@ -5,7 +5,9 @@
 A recipe is an overlay of params.yaml, checked by the same schema. Its key `base` names another recipe on
 which it lies. What is run is a plain `dvc exp run` with an -S for each key in which params.yaml differs; the
 line is printed first. The experiment has the name of the recipe, and what was set on top: seed=1 makes
-singh-augmented-s1. DVC refuses a name that the commit already has; `dvc exp remove NAME` frees it.
+singh-augmented-s1. A grid goes into DVC's queue: `-S lr=1e-3,3e-3 -S optimizer=sgd,adam --queue` makes four,
+NAME-lr-optimizer-1 to -4, which `dvc queue start` runs. DVC refuses a name that the commit already has;
+`dvc exp remove NAME` frees it.
 """
 
 import argparse
@@ -115,12 +117,20 @@ def experiment_name(name: str, given: Iterable[str]) -> str:
 
     >>> experiment_name("singh-augmented", ["seed=1", "augment.rotation=5", "source.path=../images.zip"])
     'singh-augmented-s1-rotation5'
+
+    Of a grid there is the key alone, and DVC numbers its experiments:
+
+    >>> experiment_name("plain", ["lr=1e-3,3e-3", "augment.scale=[0.9,1.1]"])
+    'plain-lr-scale-0.9-1.1'
     """
     suffixes = []
     for setting in given:
         key, _, value = setting.partition("=")
         if not setting.startswith(NO_VARIATION):
             short = "s" if key == "seed" else key.rpartition(".")[2]
+            if _is_grid(value):
+                suffixes.append(short)
+                continue
             # Git, which keeps the name, takes no two dots in a row.
             suffixes.append(re.sub(r"[^A-Za-z0-9.]+|[^A-Za-z0-9]{2,}", "-", f"{short}{value}").strip("-."))
     return "-".join([name, *suffixes])
@@ -154,6 +164,11 @@ def catalogue(root: Path) -> str:
     return "\n".join(
         f"{name:<{width}}  {line.lstrip('# ')}" for name, line in zip(names, first_lines, strict=True)
     )
+
+
+def _is_grid(value: str) -> bool:
+    """Whether -S takes it for several values: a comma, but for those in a list or in quotes."""
+    return "," in re.sub(r"\[[^]]*\]|\"[^\"]*\"|'[^']*'", "", value)
 
 
 def _require_value(setting: str) -> None:
