@@ -215,6 +215,7 @@ def test_reasons_are_lower_case_words():
 @example(keyword="NumberOfFrames", content=b"+1", kind="plain")
 @example(keyword="WindowCenter", content=b".-5 ", kind="plain")
 @example(keyword="WindowCenter", content=b"-1.5", kind="plain")
+@example(keyword="WindowCenter", content=b"+-5 ", kind="plain")
 def test_what_is_read_past_the_library_is_what_the_library_reads(keyword, content, kind):
     tag, vr = Tag(keyword), dictionary_VR(keyword)
 
