@@ -7,8 +7,9 @@ not run again, so that it may be interrupted. On two free cores it takes about h
 
 The images are small: phantom films of about 62 x 54 (250 are drawn, the others are these turned, zoomed,
 shifted and with other noise), packed at 48 x 48; the network is timm's smallest for tests and learns for one
-epoch. At 224 training alone would take days. What depends on the pixels grows with the images anyway; what
-could grow otherwise does not look at them.
+epoch. At 224 training alone would take days. Of download the drawing of those 250 is the larger part until
+there are many. What depends on the pixels grows with the images anyway; what could grow otherwise does not
+look at them.
 
 Each stage runs in a process of its own, in a copy of this checkout. Seconds are those of its work, without
 the start of Python and imports; memory is the peak of the process, in which the mapped array counts as far as
@@ -85,8 +86,9 @@ def plot(sizes: dict[str, Figures], path: Path) -> None:
 
     numbers = sorted(map(int, sizes))
     figure = Figure(figsize=(11, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2)
     for axes, key, title in zip(
-        figure.subplots(1, 2),
+        panels,
         ("seconds", "peak_mib"),
         ("Time in seconds", "Peak memory in MiB"),
         strict=True,
@@ -102,7 +104,7 @@ def plot(sizes: dict[str, Figures], path: Path) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=110)
 
 

@@ -62,7 +62,7 @@ def write_noise(path: Path, count: int) -> None:
     dice = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(count):
-            picture = dice.integers(0, 256, (16, 16), dtype=np.uint8)
+            picture = dice.integers(0, 256, (48, 48), dtype=np.uint8)
             name = f"{CLASSES[number % 2]}/{number:06d}.png"
             archive.writestr(name, cv2.imencode(".png", picture)[1].tobytes())
 
