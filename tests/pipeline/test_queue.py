@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,21 @@ pytestmark = pytest.mark.pipeline
 
 RATES = ["1e-3", "2e-3", "4e-3", "5e-3", "6e-3", "7e-3", "8e-3", "9e-3"]
 """None is that of the repository, whose results DVC would take from its cache: no run, then."""
+
+
+START_AND_WAIT = """
+import subprocess
+from dvc.repo import Repo
+
+queue = Repo().experiments.celery_queue
+entries = list(queue.iter_queued())
+subprocess.run(["dvc", "queue", "start", "-j", "4"], check=True)
+for entry in entries:
+    queue.wait_for_start(entry, sleep_interval=1)
+    queue.follow(entry)
+    queue.get_result(entry)
+"""
+"""`dvc queue start` returns at once; the waiting is that of `dvc exp run --run-all` for the same workers."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +72,7 @@ def raced(rebuilt: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repo
     repository = Repository(target)
     assert not (target / "mlflow.db").exists()
     repository.dvc("exp", "run", "--queue", "-S", f"lr={','.join(RATES)}")
-    # The same workers as those of `dvc queue start -j 4`, but this waits for them.
-    repository.dvc("exp", "run", "--run-all", "-j", "4")
+    repository.run(sys.executable, "-c", START_AND_WAIT)
     return repository
 
 
