@@ -9,6 +9,7 @@ from pneumonia.evaluation.calibration import fit_calibration, with_calibration
 from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, tabulate
 from pneumonia.evaluation.summary import evaluate as compute_metrics
+from pneumonia.evaluation.summary import evaluate_subgroups
 from pneumonia.evaluation.threshold import choose_threshold
 from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import predict_logits
@@ -47,6 +48,7 @@ def evaluate(params: Params) -> None:
     write_table(paths.PREDICTIONS, predictions)
     metrics = compute_metrics(predictions, threshold, params.evaluate)
     write_metrics(paths.EVALUATE_METRICS, with_calibration(metrics, calibration))
+    write_metrics(paths.SUBGROUPS, evaluate_subgroups(predictions, threshold, params.evaluate))
     for name, curve in curves(predictions, params.evaluate.calibration_bins).items():
         write_table(paths.CURVES / f"{name}.csv", curve)
     write_text(paths.MODEL_CARD, description.card(reading, threshold, params.evaluate.threshold_rule))

@@ -24,9 +24,15 @@ def gallery(params: Params) -> None:
     """Write the sheets of failures and the report."""
     compute = choose_compute(params.device, "fp32", params.threads, deterministic=params.deterministic)
     module, description = load_weights(paths.WEIGHTS)
-    card, data, training, metrics = (
+    card, data, training, metrics, subgroups = (
         json.loads(path.read_text(encoding="utf-8"))
-        for path in (paths.MODEL_CARD, paths.DATA_REPORT, paths.TRAIN_METRICS, paths.EVALUATE_METRICS)
+        for path in (
+            paths.MODEL_CARD,
+            paths.DATA_REPORT,
+            paths.TRAIN_METRICS,
+            paths.EVALUATE_METRICS,
+            paths.SUBGROUPS,
+        )
     )
     selections = select(
         read_predictions(paths.PREDICTIONS),
@@ -47,6 +53,7 @@ def gallery(params: Params) -> None:
     write_report(
         paths.REPORT,
         metrics=metrics,
+        subgroups=subgroups,
         data=data,
         training=training,
         history=pd.read_csv(paths.HISTORY),

@@ -18,6 +18,7 @@ HISTORY = Path("plots/history.csv")
 
 MODEL_CARD = Path("models/model.json")
 PREDICTIONS = Path("data/predictions/predictions.csv")
+SUBGROUPS = Path("data/predictions/subgroups.json")
 EVALUATE_METRICS = Path("metrics/evaluate.json")
 CURVES = Path("plots/curves")
 

@@ -114,9 +114,10 @@ def report_inputs(**changes: Any) -> dict[str, Any]:
             "val": split_metrics(0.8, 0.9),
             "test": split_metrics(0.8, 0.9),
             "groups": {"test": {"viral": group}},
-            "subgroups": {
-                "test": {"view": {"AP": group | {"pneumonia": 777}, "PA": group | {"pneumonia": 55}}}
-            },
+        },
+        "subgroups": {
+            "val": {},
+            "test": {"view": {"AP": group | {"pneumonia": 777}, "PA": group | {"pneumonia": 55}}},
         },
         "data": data,
         "training": {

@@ -4,7 +4,7 @@ import pytest
 
 from pneumonia.errors import UserError
 from pneumonia.evaluation.metrics import point_metrics
-from pneumonia.evaluation.summary import evaluate
+from pneumonia.evaluation.summary import evaluate, evaluate_subgroups
 from pneumonia.params import Evaluate
 from pneumonia.writing import write_metrics
 
@@ -83,10 +83,10 @@ def test_what_the_headers_say_is_split_by_and_the_rest_is_unknown(tmp_path) -> N
     table = predictions().assign(
         sex=np.where(numbers % 3 == 0, "F", ""), age_band=np.where(numbers == 59, "80 and over", "")
     )
-    metrics = evaluate(table, 0.5, SETTINGS)
-    test = metrics["subgroups"]["test"]
+    metrics = evaluate_subgroups(table, 0.5, SETTINGS)
+    test = metrics["test"]
     assert set(test) == {"sex", "age_band"}
-    assert set(metrics["subgroups"]["val"]) == {"sex"}
+    assert set(metrics["val"]) == {"sex"}
     assert set(test["sex"]) == {"F", "unknown"}
     part = table[(table["split"] == "test") & (table["sex"] == "F")]
     label = (part["label"] == "pneumonia").to_numpy().astype(int)

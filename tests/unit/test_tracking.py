@@ -82,6 +82,7 @@ def test_three_stages_make_one_complete_run(
         "data.images.train.total": 3,
         "test.auroc": 0.9,
         "test.confusion.tn": 4,
+        "subgroups.test.sex.F.n": 4,
     }
     client = store.open_store(root).client
     history = {
@@ -90,6 +91,7 @@ def test_three_stages_make_one_complete_run(
     }
     assert history == {"lr": [(1, 0.001), (2, 0.0005), (3, 0.0001)], "val_auroc": [(1, 0.6), (2, 0.7)]}
     assert artifacts(root, run) == [
+        "data/predictions/subgroups.json",
         "metrics/data.json",
         "metrics/evaluate.json",
         "metrics/train.json",

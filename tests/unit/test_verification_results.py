@@ -67,8 +67,8 @@ def test_an_interval_of_a_group_that_was_taken_out(root: Path) -> None:
 
 
 def test_a_subgroup_that_was_made_better(root: Path) -> None:
-    change_json(root / paths.EVALUATE_METRICS, lambda v: v["subgroups"]["test"]["sex"]["F"].update(auroc=1.0))
-    assert only(check_evaluation(root)).startswith("subgroups.test.sex.F.auroc is 1 in metrics/evaluate.json")
+    change_json(root / paths.SUBGROUPS, lambda v: v["test"]["sex"]["F"].update(auroc=1.0))
+    assert only(check_evaluation(root)).startswith("test.sex.F.auroc is 1 in data/predictions/subgroups.json")
 
 
 def test_an_age_band_that_is_not_the_images(root: Path) -> None:

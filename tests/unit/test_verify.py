@@ -48,6 +48,7 @@ def record_run(root: Path, **changed_params: str) -> Run:
     run.log_results(root / paths.TRAIN_METRICS, milliseconds(), "train.")
     run.log_results(root / paths.DATA_REPORT, milliseconds(), "data.")
     run.log_results(root / paths.EVALUATE_METRICS, milliseconds())
+    run.log_results(root / paths.SUBGROUPS, milliseconds(), "subgroups.")
     run.finish(milliseconds())
     return run
 

@@ -33,6 +33,7 @@ def write_checkout(folder: Path, weights: bytes) -> None:
         paths.HISTORY: HISTORY,
         paths.TRAIN_METRICS: json.dumps({"best_epoch": 2, "val_auroc": 0.7, "precision": "bf16"}),
         paths.EVALUATE_METRICS: json.dumps({"test": {"auroc": 0.9, "confusion": {"tn": 4}}}),
+        paths.SUBGROUPS: json.dumps({"val": {}, "test": {"sex": {"F": {"n": 4}}}}),
         paths.CURVES / "roc.csv": "x",
         paths.MODEL_CARD: json.dumps({"classes": ["normal", "pneumonia"], "size": SIZE, "threshold": 0.5}),
         paths.GALLERY / "false_negatives.png": "x",

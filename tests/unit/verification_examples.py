@@ -12,7 +12,7 @@ import pandas as pd
 from pneumonia import paths
 from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, tabulate
-from pneumonia.evaluation.summary import evaluate
+from pneumonia.evaluation.summary import evaluate, evaluate_subgroups
 from pneumonia.evaluation.threshold import choose_threshold
 from pneumonia.params import load_params
 from pneumonia.split_table import write_split
@@ -52,6 +52,7 @@ def write_checkout(root: Path) -> None:
     predictions = predict(table, threshold)
     write_table(root / paths.PREDICTIONS, predictions)
     write_metrics(root / paths.EVALUATE_METRICS, evaluate(predictions, threshold, params.evaluate))
+    write_metrics(root / paths.SUBGROUPS, evaluate_subgroups(predictions, threshold, params.evaluate))
     for name, curve in curves(predictions, params.evaluate.calibration_bins).items():
         write_table(root / paths.CURVES / f"{name}.csv", curve)
     (root / paths.WEIGHTS).parent.mkdir()

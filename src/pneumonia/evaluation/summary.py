@@ -18,14 +18,13 @@ def evaluate(predictions: pd.DataFrame, threshold: float, settings: Evaluate) ->
     """Everything in metrics/evaluate.json.
 
     Args:
-        predictions: columns split (val, test), label, patient, group, those of SUBGROUPS, probability.
+        predictions: columns split (val, test), label, patient, group, probability.
         threshold: of the probability.
         settings: number and seed of resamples, bins of the calibration error.
 
     Returns:
-        {"val": ..., "test": ..., "groups": {"val": {group: ...}, "test": ...}, "subgroups": {"val": {"sex":
-        {"F": ...}}, "test": ...}}; see `split_metrics`, `group_metrics` and `subgroup_metrics`. Where the
-        headers say nothing there are no subgroups.
+        {"val": ..., "test": ..., "groups": {"val": {group: ...}, "test": ...}}; see `split_metrics` and
+        `group_metrics`.
 
     Raises:
         UserError: there is no image of val or of test.
@@ -34,12 +33,25 @@ def evaluate(predictions: pd.DataFrame, threshold: float, settings: Evaluate) ->
     for name, part in parts.items():
         if part.empty:
             raise UserError(f"The {name} split has no image to evaluate; run `dvc repro split`.")
-    subgroups = {name: subgroup_metrics(part, threshold, settings) for name, part in parts.items()}
     return {
         **{name: split_metrics(part, threshold, settings) for name, part in parts.items()},
         "groups": {name: group_metrics(part, threshold, settings) for name, part in parts.items()},
-        **({"subgroups": subgroups} if any(subgroups.values()) else {}),
     }
+
+
+def evaluate_subgroups(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:
+    """Everything in data/predictions/subgroups.json, a file of its own to keep `dvc metrics diff` short.
+
+    Args:
+        predictions: as of `evaluate`, with the columns of SUBGROUPS.
+        threshold: of the probability.
+        settings: number and seed of resamples, bins of the calibration error.
+
+    Returns:
+        {"val": {"sex": {"F": ...}}, "test": ...}, see `subgroup_metrics`; empty where no header says a thing.
+    """
+    parts = ((name, predictions[predictions["split"] == name]) for name in ("val", "test"))
+    return {name: subgroup_metrics(part, threshold, settings) for name, part in parts}
 
 
 def split_metrics(predictions: pd.DataFrame, threshold: float, settings: Evaluate) -> dict[str, Any]:

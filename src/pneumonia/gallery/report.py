@@ -77,6 +77,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
     path: Path,
     *,
     metrics: Mapping[str, Any],
+    subgroups: Mapping[str, Any],
     data: Mapping[str, Any],
     training: Mapping[str, Any],
     history: pd.DataFrame,
@@ -90,6 +91,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
     Args:
         path: the .html file to make.
         metrics: metrics/evaluate.json.
+        subgroups: data/predictions/subgroups.json.
         data: metrics/data.json.
         training: metrics/train.json.
         history: plots/history.csv.
@@ -113,7 +115,7 @@ def write_report(  # noqa: PLR0913  one document of many sources
     html = environment.get_template(TEMPLATE.name).render(
         val=metrics["val"],
         test=metrics["test"],
-        group_tables=list(_group_tables(metrics)),
+        group_tables=list(_group_tables(metrics, subgroups)),
         tiles=[_cell(metrics["test"], name) for name in TILES],
         comparisons=[(_cell(metrics["val"], key), _cell(metrics["test"], key)) for key in METRICS],
         warnings=warnings(metrics["val"], metrics["test"], params.source.name, data),
@@ -194,12 +196,12 @@ def _cell(metrics: Mapping[str, Any], key: str) -> Cell:
     return Cell(METRICS[key], metrics.get(key), metrics.get(f"{key}_ci95"))
 
 
-def _group_tables(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _group_tables(metrics: Mapping[str, Any], subgroups: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The test set by sub-class, then by sex, age and view as far as they are known."""
     by_class = metrics.get("groups", {}).get("test", {})
     if by_class:
         yield {"title": "By group", "caption": "The test set by sub-class", **_group_table(by_class)}
-    for column, groups in metrics.get("subgroups", {}).get("test", {}).items():
+    for column, groups in subgroups["test"].items():
         title, caption = SUBGROUP_TITLES[column]
         yield {"title": title, "caption": caption, **_group_table(groups)}
 

@@ -22,7 +22,7 @@ TRAINED_BY = "training_run"
 ARTIFACTS = {
     "train": (paths.HISTORY, paths.TRAIN_METRICS, paths.DATA_REPORT),
     # The predictions stay with DVC: they list patients.
-    "evaluate": (paths.EVALUATE_METRICS, paths.CURVES),
+    "evaluate": (paths.EVALUATE_METRICS, paths.SUBGROUPS, paths.CURVES),
     "gallery": (paths.GALLERY, paths.REPORT),
 }
 """The stages that are recorded, in their order, and the files of each; all metrics are among them."""
@@ -103,6 +103,7 @@ def _add(stage: str, run: Run, folder: Path, origin: Origin, time: int) -> None:
         run.set_tags({provenance.WEIGHTS: origin.identity[provenance.WEIGHTS]})
     elif stage == "evaluate":
         run.log_results(folder / paths.EVALUATE_METRICS, time)
+        run.log_results(folder / paths.SUBGROUPS, time, "subgroups.")
         log_model(run, folder)
     run.log_files(folder, *ARTIFACTS[stage])
 

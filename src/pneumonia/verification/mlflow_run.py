@@ -11,7 +11,12 @@ from pneumonia.tracking.run import flatten, flatten_params
 from pneumonia.tracking.store import Store, failures, find_store, repository_root, shown, tracking_uri
 from pneumonia.verification.outcome import Outcome, differing, read_results, skipped
 
-RESULTS = {"train.": paths.TRAIN_METRICS, "data.": paths.DATA_REPORT, "": paths.EVALUATE_METRICS}
+RESULTS = {
+    "train.": paths.TRAIN_METRICS,
+    "data.": paths.DATA_REPORT,
+    "": paths.EVALUATE_METRICS,
+    "subgroups.": paths.SUBGROUPS,
+}
 REMEDY = "`dvc repro -f -s gallery` records the checkout"
 
 

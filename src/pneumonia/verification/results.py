@@ -16,7 +16,7 @@ from pneumonia import paths
 from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, read_predictions
 from pneumonia.evaluation.subgroups import SUBGROUPS, subgroups_of
-from pneumonia.evaluation.summary import evaluate
+from pneumonia.evaluation.summary import evaluate, evaluate_subgroups
 from pneumonia.evaluation.threshold import choose_threshold
 from pneumonia.nested import leaves
 from pneumonia.params import load_params
@@ -45,16 +45,22 @@ def check_predictions(root: Path) -> Outcome:
 
 
 def check_evaluation(root: Path) -> Outcome:
-    """Recompute threshold, predicted classes and metrics/evaluate.json from the predictions."""
+    """Recompute threshold, classes, metrics/evaluate.json and subgroups.json from the predictions."""
     settings = load_params(root / "params.yaml").evaluate
     predictions = _predictions(root)
     with readable(paths.PREDICTIONS):
         threshold = _threshold(root, predictions)
         metrics = evaluate(predictions, threshold, settings)
-    stated, card = (read_results(root / path) for path in (paths.EVALUATE_METRICS, paths.MODEL_CARD))
+        subgroups = evaluate_subgroups(predictions, threshold, settings)
+    stated, stated_subgroups, card = (
+        read_results(root / path) for path in (paths.EVALUATE_METRICS, paths.SUBGROUPS, paths.MODEL_CARD)
+    )
     # From the logits, which nobody keeps: that both files say the same is what can be checked.
     metrics |= {"calibration": card["calibration"]} if "calibration" in card else {}
-    differences = list(differing(stated, metrics, (str(paths.EVALUATE_METRICS), "the predictions")))
+    differences = [
+        *differing(stated, metrics, (str(paths.EVALUATE_METRICS), "the predictions")),
+        *differing(stated_subgroups, subgroups, (str(paths.SUBGROUPS), "the predictions")),
+    ]
     if not equal(card.get("threshold"), threshold):
         differences.append(
             f"the threshold is {shown(card.get('threshold'))} in {paths.MODEL_CARD}, {shown(threshold)} "
