@@ -7,15 +7,19 @@ graphs too.
 Every way does the same steps on a constant batch that is already in place: forward pass, loss, gradient,
 update. They take turns within one run, and each is set against ours (automatic precision, channels last) in
 each round. Compiling is timed apart, with the number of steps after which it would have paid for itself.
+
+On a busy machine the threads of a step wait for each other, which is all that is measured then: `--one-core`
+gives each way one thread and counts the processor time that it takes; nothing is compiled.
 """
 
 import argparse
 import math
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +28,7 @@ from torch import Tensor
 from benchmarks.machine import graphics, machine, report
 from benchmarks.turns import ratios, seconds, spread, take_turns
 from pneumonia.network.build import build
-from pneumonia.network.device import Precision, choose_compute
+from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.predict import normalise
 from pneumonia.params import load_params
 from pneumonia.training.objective import Objective, outputs_of
@@ -63,12 +67,10 @@ WAYS = {
 GRAPH = "ours, fused optimiser, CUDA graph"
 
 
-def make_step(arch: str, images: Tensor, way: Way) -> Step:
+def make_step(arch: str, images: Tensor, way: Way, *, one_core: bool = False) -> Step:
     """Make a step of that way, on images uint8 (B, S, S) that are in place."""
     params = PARAMS.training
-    compute = choose_compute(
-        params.device, way.precision or params.precision, params.threads, deterministic=params.deterministic
-    )
+    compute = choose(way.precision or params.precision, one_core=one_core)
     torch.manual_seed(0)
     network = build(arch, outputs_of(params), images.shape[1])
     network = network.to(compute.device).to(memory_format=way.layout).train(not way.frozen)
@@ -92,6 +94,13 @@ def make_step(arch: str, images: Tensor, way: Way) -> Step:
     return step
 
 
+def choose(precision: Precision | Literal["auto"], *, one_core: bool) -> Compute:
+    """Device and threads of params.yaml; or one core."""
+    params = PARAMS.training
+    device, threads = ("cpu", 1) if one_core else (params.device, params.threads)
+    return choose_compute(device, precision, threads, deterministic=params.deterministic)
+
+
 def as_graph(step: Step) -> Step:
     """Record the step on the GPU, to be replayed without the CPU's part."""
     side = torch.cuda.Stream()
@@ -105,16 +114,19 @@ def as_graph(step: Step) -> Step:
     return graph.replay
 
 
-def compare(arch: str, images: Tensor, ways: Mapping[str, Way], *, steps: int, rounds: int) -> dict[str, Any]:
+def compare(
+    arch: str, images: Tensor, ways: Mapping[str, Way], *, steps: int, rounds: int, one_core: bool
+) -> dict[str, Any]:
     """Time of each way over ours, images a second, and whether compiling pays."""
-    made = {name: make_step(arch, images, way) for name, way in ways.items()}
+    clock = time.process_time if one_core else time.perf_counter
+    made = {name: make_step(arch, images, way, one_core=one_core) for name, way in ways.items()}
     # What is done at first use only; for torch.compile it is compiling.
     first = {name: seconds(lambda step=step: _repeat(step, 2)) for name, step in made.items()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not one_core:
         made[GRAPH] = as_graph(make_step(arch, images, Way(fused=True)))
     spent = take_turns(
         {
-            name: lambda step=step: seconds(lambda: _repeat(step, steps)) / steps
+            name: lambda step=step: seconds(lambda: _repeat(step, steps), clock) / steps
             for name, step in made.items()
         },
         rounds,
@@ -148,18 +160,23 @@ def _repeat(step: Step, steps: int) -> None:
 
 
 def measure(
-    arch: str, batch_sizes: list[int], size: int, ways: Mapping[str, Way], *, steps: int, rounds: int
+    arch: str,
+    batch_sizes: list[int],
+    size: int,
+    ways: Mapping[str, Way],
+    *,
+    steps: int,
+    rounds: int,
+    one_core: bool = False,
 ) -> dict[str, Any]:
     """Measure these ways, for each number of images in a batch."""
     dice = np.random.default_rng(0)
     images = torch.from_numpy(dice.integers(0, 256, (max(batch_sizes), size, size), dtype=np.uint8))
-    params = PARAMS.training
-    compute = choose_compute(
-        params.device, params.precision, params.threads, deterministic=params.deterministic
-    )
+    compute = choose("auto", one_core=one_core)
     return {
         "what": "a training step on a constant batch: time over ours of each round, images a second",
-        "command": "PYTHONPATH=src python -m benchmarks.step",
+        "command": "PYTHONPATH=src python -m benchmarks.step" + " --one-core" * one_core,
+        "time": "processor time on one core" if one_core else "the clock's",
         "arch": arch,
         "size": size,
         "automatic_precision": compute.precision,
@@ -167,9 +184,11 @@ def measure(
         "rounds": rounds,
         **machine("torch", "timm", "numpy"),
         **graphics(),
-        "threads": PARAMS.threads,
+        "threads": torch.get_num_threads(),
         "results": {
-            f"batch of {count}": compare(arch, images[:count], ways, steps=steps, rounds=rounds)
+            f"batch of {count}": compare(
+                arch, images[:count], ways, steps=steps, rounds=rounds, one_core=one_core
+            )
             for count in batch_sizes
         },
     }
@@ -179,15 +198,22 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small network; nothing is written")
-    quick = parser.parse_args().quick
-    if quick:
-        quick_ways = {name: way for name, way in WAYS.items() if not way.compiled}
-        found = measure("test_resnet", [8], 64, quick_ways, steps=2, rounds=3)
+    parser.add_argument("--one-core", action="store_true", help="one thread, in processor time")
+    chosen = parser.parse_args()
+    # What torch.compile compiles with are other processes, whose time the processor time leaves out.
+    without = {name: way for name, way in WAYS.items() if not way.compiled}
+    if chosen.quick:
+        found = measure("test_resnet", [8], 64, without, steps=2, rounds=3, one_core=chosen.one_core)
+        report(found, None)
+        return
+    size = PARAMS.preprocess.size
+    if chosen.one_core:
+        found = measure("resnet18", [32], size, without, steps=2, rounds=5, one_core=True)
     elif torch.cuda.is_available():
-        found = measure("resnet18", [32, 256], PARAMS.preprocess.size, WAYS, steps=50, rounds=9)
+        found = measure("resnet18", [32, 256], size, WAYS, steps=50, rounds=9)
     else:
-        found = measure("resnet18", [32], PARAMS.preprocess.size, WAYS, steps=3, rounds=7)
-    report(found, None if quick else RESULTS)
+        found = measure("resnet18", [32], size, WAYS, steps=3, rounds=7)
+    report(found, RESULTS.with_stem("step-one-core") if chosen.one_core else RESULTS)
 
 
 if __name__ == "__main__":

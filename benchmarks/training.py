@@ -12,6 +12,9 @@ writes nothing. On a GPU where there is one.
 - the limit: forward, loss, gradient and update on a constant batch that is in place, in our precision and
   layout.
 
+On a busy machine the threads of a step wait for each other, which is all that is measured then: `--one-core`
+gives each way one thread and counts the processor time that it takes, without the ways that have workers.
+
 Ratios are taken in each round. A block of the published way counts from asking for its first batch to the end
 of its last step; with workers the files of all its batches are read within that time.
 """
@@ -20,6 +23,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +40,7 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.decoding import films, jpeg
 from benchmarks.machine import graphics, machine, report
-from benchmarks.turns import Block, finish, ratios, seconds, spread
+from benchmarks.turns import Block, Clock, finish, ratios, seconds, spread
 from pneumonia.classes import CLASSES
 from pneumonia.network.build import build
 from pneumonia.network.device import Compute, choose_compute
@@ -51,24 +55,31 @@ RESULTS = Path(__file__).parent / "results"
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 MEAN, STD = 0.5, 0.25
 OURS, LIMIT = "ours", "limit: the step on a constant batch"
-NATIVE = (1000, 1300)
-"""Height and width of the published files."""
-DRAWN = 24
-"""Different films; reading one costs the same the second time."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the published way reads."""
+
+    native: tuple[int, int] = (1000, 1300)
+    """Height and width of the published files."""
+    drawn: int = 24
+    """How many different films; reading one costs the same the second time."""
 
 
 class Turns(Callback):
     """Holds the trainer after each block of steps, and lets the others take their turns."""
 
-    def __init__(self, others: Mapping[str, Block], steps: int) -> None:
+    def __init__(self, others: Mapping[str, Block], steps: int, clock: Clock) -> None:
         self.others = others
         self.steps = steps
+        self.clock = clock
         self.done = 0
         self.spent: dict[str, list[float]] = {name: [] for name in (OURS, *others)}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self.start = time.perf_counter()
+        self.start = self.clock()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,7 +89,7 @@ class Turns(Callback):
         if self.done % self.steps:
             return
         finish()
-        took = {OURS: time.perf_counter() - self.start}
+        took = {OURS: self.clock() - self.start}
         round_ = self.done // self.steps - 1
         names = list(self.others)
         first = round_ % len(names)
@@ -87,7 +98,7 @@ class Turns(Callback):
             for name, times in self.spent.items():
                 times.append(took[name])
         finish()
-        self.start = time.perf_counter()
+        self.start = self.clock()
 
 
 def hyperparameters(arch: str, batch_size: int) -> Training:
@@ -97,23 +108,22 @@ def hyperparameters(arch: str, batch_size: int) -> Training:
 
 
 def train_in_turns(
-    params: Training, compute: Compute, size: int, others: Mapping[str, Block], steps: int, rounds: int
+    params: Training, compute: Compute, size: int, turns: Turns, rounds: int
 ) -> dict[str, list[float]]:
     """Run our loop, with the others in turns: seconds of every block."""
     dice = np.random.default_rng(0)
-    labels = dice.integers(0, 2, params.batch_size * steps * (rounds + 1))
+    labels = dice.integers(0, 2, params.batch_size * turns.steps * (rounds + 1))
     images = dice.integers(0, 256, (1024, size, size), dtype=np.uint8)
     rows = dice.integers(0, len(images), len(labels))
     val = np.arange(2)
     data = TrainingData(images, rows, labels, val, val, MEAN, STD)
     network = build(params.arch, outputs_of(params), size)
     classifier = Classifier(params, network, Objective(params, labels), MEAN, STD)
-    turns = Turns(others, steps)
     make_trainer(params, compute, [turns]).fit(classifier, *make_loaders(params, data, compute.device))
     return turns.spent
 
 
-def limit(params: Training, compute: Compute, size: int, steps: int) -> Block:
+def limit(params: Training, compute: Compute, size: int, steps: int, clock: Clock) -> Block:
     """A block of the network's own steps: forward, loss, gradient, update."""
     dice = np.random.default_rng(0)
     images = torch.from_numpy(dice.integers(0, 256, (params.batch_size, size, size), dtype=np.uint8))
@@ -133,10 +143,12 @@ def limit(params: Training, compute: Compute, size: int, steps: int) -> Block:
                 nn.utils.clip_grad_norm_(network.parameters(), params.gradient_clip)
             optimizer.step()
 
-    return lambda: seconds(work)
+    return lambda: seconds(work, clock)
 
 
-def published(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> Block:
+def published(
+    network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], device: torch.device, clock: Clock
+) -> Block:
     """A block of the published loop: one pass over the loader, fp32."""
     network = network.to(device).train()
     loss_of = nn.CrossEntropyLoss()
@@ -149,7 +161,7 @@ def published(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], devic
             loss.backward()
             optimizer.step()
 
-    return lambda: seconds(work)
+    return lambda: seconds(work, clock)
 
 
 def published_transform(size: int) -> transforms.Compose:
@@ -188,29 +200,34 @@ def write_files(folder: Path, height: int, width: int, count: int) -> None:
 
 
 def measure(
-    arch: str, size: int, batch_size: int, *, steps: int, rounds: int, native: tuple[int, int], drawn: int
+    arch: str, size: int, batch_size: int, *, steps: int, rounds: int, files: Files, one_core: bool
 ) -> dict[str, Any]:
-    """Measure all ways."""
+    """Measure all ways; on one core in processor time, and then without workers, if so wanted."""
     cv2.setNumThreads(1)
     params = hyperparameters(arch, batch_size)
+    clock = time.perf_counter
+    if one_core:
+        params, clock = params.model_copy(update={"threads": 1, "device": "cpu"}), time.process_time
     compute = choose_compute(
         params.device, params.precision, params.threads, deterministic=params.deterministic
     )
     with tempfile.TemporaryDirectory() as place:
-        others = {LIMIT: limit(params, compute, size, steps)}
-        for height, width in ((size, size), native):
+        others = {LIMIT: limit(params, compute, size, steps, clock)}
+        for height, width in ((size, size), files.native):
             folder = Path(place, f"{width}")
-            write_files(folder, height, width, drawn)
+            write_files(folder, height, width, files.drawn)
             network = models.resnet18(num_classes=2)
-            for workers in (0, 2):
+            for workers in (0,) if one_core else (0, 2):
                 loader = published_loader(folder, size, steps * batch_size, batch_size, workers)
                 name = f"published way, {width} x {height} JPEG, {workers} workers"
-                others[name] = published(network, loader, compute.device)
-        spent = train_in_turns(params, compute, size, others, steps, rounds)
+                others[name] = published(network, loader, compute.device, clock)
+        spent = train_in_turns(params, compute, size, Turns(others, steps, clock), rounds)
     images = steps * batch_size
     return {
         "what": "training with augmentation: images a second, and how many times the others' rate ours is",
-        "command": f"PYTHONPATH=src python -m benchmarks.training --batch {batch_size}",
+        "command": f"PYTHONPATH=src python -m benchmarks.training --batch {batch_size}"
+        + " --one-core" * one_core,
+        "time": "processor time on one core" if one_core else "the clock's",
         "arch": arch,
         "size": size,
         "batch_size": batch_size,
@@ -233,22 +250,25 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small network; nothing is written")
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way takes its turn")
+    parser.add_argument("--one-core", action="store_true", help="one thread, in processor time")
     chosen = parser.parse_args()
     if chosen.quick:
-        report(measure("test_resnet", 64, 8, steps=2, rounds=2, native=(100, 130), drawn=4), None)
+        files = Files(native=(100, 130), drawn=4)
+        found = measure("test_resnet", 64, 8, steps=2, rounds=2, files=files, one_core=chosen.one_core)
+        report(found, None)
         return
-    on_gpu = torch.cuda.is_available()
-    steps = 50 if on_gpu else max(1, 3 * 32 // chosen.batch)
+    on_gpu = torch.cuda.is_available() and not chosen.one_core
     found = measure(
         "resnet18",
         PARAMS.preprocess.size,
         chosen.batch,
-        steps=steps,
+        steps=50 if on_gpu else max(1, 3 * 32 // chosen.batch),
         rounds=chosen.rounds,
-        native=NATIVE,
-        drawn=DRAWN,
+        files=Files(),
+        one_core=chosen.one_core,
     )
-    report(found, RESULTS / f"training-{'gpu' if on_gpu else 'cpu'}-{chosen.batch}.json")
+    where = "gpu" if on_gpu else "one-core" if chosen.one_core else "cpu"
+    report(found, RESULTS / f"training-{where}-{chosen.batch}.json")
 
 
 if __name__ == "__main__":
