@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.described import describe
 from benchmarks.machine import graphics, machine, report
 from benchmarks.turns import spread
 from pneumonia.network.build import build
@@ -23,7 +24,7 @@ from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import normalise
 from pneumonia.params import load_params
 from pneumonia.training.augment import Augmenter
-from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import make_optimizer
 
 RESULTS = Path(__file__).parent / "results" / "deterministic.json"
@@ -40,13 +41,14 @@ def make_step(arch: str, batch_size: int, size: int, device: str) -> Callable[[]
     labels = dice.integers(0, 2, batch_size)
     batch = torch.from_numpy(dice.integers(0, 256, (batch_size, size, size), dtype=np.uint8))
     images, targets = batch.to(compute.device), torch.from_numpy(labels).to(compute.device)
-    network = build(arch, outputs_of(params), size).to(compute.device).train()
+    description = describe(arch, params, size)
+    network = build(arch, description.outputs, size).to(compute.device).train()
     objective = Objective(params, np.array([0, 1])).to(compute.device)
     optimizer = make_optimizer(params, network)
     augmenter, generator = Augmenter(params.augment), torch.Generator()
 
     def step() -> None:
-        inputs = normalise(augmenter(images, generator), 0.5, 0.25)
+        inputs = normalise(augmenter(images, generator), description)
         with compute.autocast():
             loss = objective(network(inputs), targets)
         optimizer.zero_grad()

@@ -31,13 +31,12 @@ from pneumonia.gallery.sheets import write_sheet
 from pneumonia.network.build import build
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, choose_compute
-from pneumonia.network.predict import normalise, predict
+from pneumonia.network.predict import BATCH_SIZE, normalise, predict_logits
 from pneumonia.params import load_params
 from tests.unit.gallery_examples import report_inputs
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
-BATCH_SIZE = 32
 DESCRIPTION = NetworkDescription(arch="resnet18", outputs=2, size=PARAMS.preprocess.size, mean=0.5, std=0.25)
 
 
@@ -48,9 +47,7 @@ def inference(images: NDArray[np.uint8], description: NetworkDescription, rounds
     rows = np.arange(len(images))
     starts = range(0, len(images), BATCH_SIZE)
     batch = torch.from_numpy(images[:BATCH_SIZE]).to(compute.device)
-    inputs = [
-        normalise(batch[: len(images) - start], description.mean, description.std) for start in starts[-2:]
-    ]
+    inputs = [normalise(batch[: len(images) - start], description) for start in starts[-2:]]
 
     @torch.inference_mode()
     def bare() -> None:
@@ -59,7 +56,7 @@ def inference(images: NDArray[np.uint8], description: NetworkDescription, rounds
                 module(inputs[-1 if start == starts[-1] else 0])
 
     def ours() -> None:
-        predict(module, description, images, rows, compute, BATCH_SIZE)
+        predict_logits(module, description, images, rows, compute)
 
     for work in (bare, ours):  # what is done at first use only
         work()

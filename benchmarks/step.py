@@ -25,13 +25,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.described import describe
 from benchmarks.machine import graphics, machine, report
 from benchmarks.turns import ratios, seconds, spread, take_turns
 from pneumonia.network.build import build
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.predict import normalise
 from pneumonia.params import load_params
-from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import head_of
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
@@ -72,12 +73,13 @@ def make_step(arch: str, images: Tensor, way: Way, *, one_core: bool = False) ->
     params = PARAMS.training
     compute = choose(way.precision or params.precision, one_core=one_core)
     torch.manual_seed(0)
-    network = build(arch, outputs_of(params), images.shape[1])
+    description = describe(arch, params, images.shape[1])
+    network = build(arch, description.outputs, images.shape[1])
     network = network.to(compute.device).to(memory_format=way.layout).train(not way.frozen)
     if way.frozen:
         network.requires_grad_(False)
         head_of(network).train().requires_grad_(True)
-    inputs = normalise(images.to(compute.device), 0.5, 0.25).contiguous(memory_format=way.layout)
+    inputs = normalise(images.to(compute.device), description).contiguous(memory_format=way.layout)
     labels = torch.arange(len(images), device=compute.device) % 2
     objective = Objective(params, np.array([0, 1])).to(compute.device)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]

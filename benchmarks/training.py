@@ -39,6 +39,7 @@ from torchvision import models, transforms
 from torchvision.datasets import ImageFolder
 
 from benchmarks.decoding import films, jpeg
+from benchmarks.described import MEAN, STD, describe
 from benchmarks.machine import graphics, machine, report
 from benchmarks.turns import Block, Clock, finish, ratios, seconds, spread
 from pneumonia.classes import CLASSES
@@ -48,12 +49,11 @@ from pneumonia.network.predict import normalise
 from pneumonia.params import Training, load_params
 from pneumonia.training.classifier import Classifier
 from pneumonia.training.loop import TrainingData, make_loaders, make_trainer
-from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import make_optimizer
 
 RESULTS = Path(__file__).parent / "results"
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
-MEAN, STD = 0.5, 0.25
 OURS, LIMIT = "ours", "limit: the step on a constant batch"
 
 
@@ -117,8 +117,9 @@ def train_in_turns(
     rows = dice.integers(0, len(images), len(labels))
     val = np.arange(2)
     data = TrainingData(images, rows, labels, val, val, MEAN, STD)
-    network = build(params.arch, outputs_of(params), size)
-    classifier = Classifier(params, network, Objective(params, labels), MEAN, STD)
+    description = describe(params.arch, params, size)
+    network = build(params.arch, description.outputs, size)
+    classifier = Classifier(params, network, Objective(params, labels), description)
     make_trainer(params, compute, [turns]).fit(classifier, *make_loaders(params, data, compute.device))
     return turns.spent
 
@@ -127,9 +128,10 @@ def limit(params: Training, compute: Compute, size: int, steps: int, clock: Cloc
     """A block of the network's own steps: forward, loss, gradient, update."""
     dice = np.random.default_rng(0)
     images = torch.from_numpy(dice.integers(0, 256, (params.batch_size, size, size), dtype=np.uint8))
-    inputs = normalise(images.to(compute.device), MEAN, STD)
+    description = describe(params.arch, params, size)
+    inputs = normalise(images.to(compute.device), description)
     labels = torch.arange(params.batch_size, device=compute.device) % 2
-    network = build(params.arch, outputs_of(params), size).to(compute.device).train()
+    network = build(params.arch, description.outputs, size).to(compute.device).train()
     objective = Objective(params, np.array([0, 1])).to(compute.device)
     optimizer = make_optimizer(params, network)
 
