@@ -61,6 +61,11 @@ class Experiment:
         outputs = [out for stage in lock["stages"].values() for out in stage["outs"]]
         return {out["path"]: out["md5"] for out in outputs}
 
+    def output(self, path: Path) -> Path:
+        """An output in DVC's cache."""
+        digest = self.digests()[path.as_posix()]
+        return self.repository.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+
 
 @pytest.fixture(scope="module")
 def raced(rebuilt: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
@@ -124,6 +129,7 @@ def test_each_run_has_all_metrics_of_its_experiment_and_of_no_other(
             **flatten(experiment.json(paths.TRAIN_METRICS), "train."),
             **flatten(experiment.json(paths.DATA_REPORT), "data."),
             **flatten(experiment.json(paths.EVALUATE_METRICS)),
+            **flatten(json.loads(experiment.output(paths.SUBGROUPS).read_text("utf-8")), "subgroups."),
         }
         numbers = {key: value for key, value in results.items() if isinstance(value, int | float)}
         rows = list(csv.DictReader(experiment.file(paths.HISTORY).splitlines()))
@@ -147,11 +153,13 @@ def test_each_run_has_the_files_and_the_model_of_its_experiment(
         artifacts = local(run.info.artifact_uri)
         files = {file.relative_to(artifacts).as_posix() for file in artifacts.rglob("*") if file.is_file()}
         listed = raced.run("git", "ls-tree", "-r", "--name-only", experiment.commit, "metrics", "plots")
-        assert files == {*listed.split(), paths.REPORT.as_posix()}
-        for name in files - {paths.REPORT.as_posix()}:
+        cached = {path.as_posix() for path in (paths.SUBGROUPS, paths.REPORT)}
+        assert files == {*listed.split()} | cached
+        for name in files - cached:
             blob = raced.run("git", "rev-parse", f"{experiment.commit}:{name}")
             assert raced.run("git", "hash-object", "--no-filters", str(artifacts / name)) == blob, name
-        assert md5(artifacts / paths.REPORT) == digests[paths.REPORT.as_posix()]
+        for name in cached:
+            assert md5(artifacts / name) == digests[name]
         (output,) = run.outputs.model_outputs
         model = store.client.get_logged_model(output.model_id)
         weights = local(model.artifact_location) / "artifacts" / paths.WEIGHTS.name
