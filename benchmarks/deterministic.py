@@ -125,7 +125,7 @@ def main() -> None:
     found = (
         measure({"test_resnet": 8}, 64, steps=2, rounds=4)
         if quick
-        else measure(ARCHITECTURES, PARAMS.preprocess.size, steps=5, rounds=20)
+        else measure(ARCHITECTURES, PARAMS.preprocess.size, steps=5, rounds=9)
     )
     report(found, None if quick else RESULTS)
 

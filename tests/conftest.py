@@ -1,7 +1,18 @@
 """Settings of all tests."""
 
+import os
+
+import pytest
 from hypothesis import settings
 
 # The same examples in every run, and no verdict that hangs on how busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+# As of the stages: torch in several workers at once must not wait for itself by spinning.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, as the tests of the pipeline often wait."""
+    return (os.cpu_count() or 1) + 1
