@@ -9,6 +9,7 @@ The decoders are alternated within one run; time is the process's own processor 
 """
 
 import importlib.metadata
+import signal
 import statistics
 import subprocess
 import sys
@@ -47,6 +48,8 @@ RESULTS = Path(__file__).parent / "results" / "codecs.json"
 SIDE = 1024
 ROUNDS = 15
 DAMAGED = 1500
+HANGS = 5
+"""Seconds."""
 
 Decoder = Callable[[bytes], NDArray[Any]]
 
@@ -166,6 +169,7 @@ def read_damaged(coding: str, name: str, start: int) -> None:
     """Decode the damaged frames from that number on; a line for each that did not kill the process."""
     frame, decode = encode(coding, 96), decoders(coding, 96)[name]
     for number in range(start, DAMAGED):
+        signal.alarm(HANGS)  # which ends the process, and counts as a death
         try:
             decode(damaged(frame, f"{coding} {number}"))
         except Exception:  # noqa: BLE001  how a decoder refuses is its own affair

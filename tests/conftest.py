@@ -2,7 +2,6 @@
 
 import os
 
-import pytest
 from hypothesis import settings
 
 # The same examples in every run, and no verdict that hangs on how busy the machine is.
@@ -11,8 +10,3 @@ settings.load_profile("repeatable")
 
 # As of the stages: torch in several workers at once must not wait for itself by spinning.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores, as the tests of the pipeline often wait."""
-    return (os.cpu_count() or 1) + 1

