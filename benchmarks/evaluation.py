@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.described import describe
 from benchmarks.machine import graphics, machine, report
 from benchmarks.turns import ratios, seconds, spread, take_turns
 from pneumonia.evaluation.curves import curves
@@ -37,7 +38,7 @@ from tests.unit.gallery_examples import report_inputs
 
 RESULTS = Path(__file__).parent / "results" / "evaluation.json"
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
-DESCRIPTION = NetworkDescription(arch="resnet18", outputs=2, size=PARAMS.preprocess.size, mean=0.5, std=0.25)
+DESCRIPTION = describe("resnet18", PARAMS.training, PARAMS.preprocess.size)
 
 
 def inference(images: NDArray[np.uint8], description: NetworkDescription, rounds: int) -> dict[str, Any]:

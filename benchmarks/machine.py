@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pneumonia.processor import processor
+
 
 def machine(*packages: str) -> dict[str, Any]:
     """Processor, system and versions of Python and these packages, for the head of a result file."""
@@ -18,16 +20,6 @@ def machine(*packages: str) -> dict[str, Any]:
             **{name: importlib.metadata.version(name) for name in packages},
         },
     }
-
-
-def processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def graphics() -> dict[str, str]:

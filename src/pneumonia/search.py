@@ -28,6 +28,7 @@ from pneumonia import paths
 from pneumonia.errors import UserError
 from pneumonia.params import Params, Training, check_params
 from pneumonia.recipes import as_setting, params_with, recipe_settings, with_value
+from pneumonia.results.experiments import head, list_experiments, read_at
 from pneumonia.search_space import Space, distributions, read_space
 
 KEPT = Path(".cache/search")
@@ -155,17 +156,12 @@ def metric_of(name: str, metric: str, root: Path) -> float | None:
     Raises:
         UserError: the repository has no commit yet.
     """
-    head = _git(root, "rev-parse", "HEAD")
-    if head is None:
-        raise UserError("There is no commit yet for experiments to start from; run `git commit`.")
-    file = _git(root, "show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:{paths.TRAIN_METRICS.as_posix()}")
-    return None if file is None else float(json.loads(file)[metric])
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    command = ["git", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603
-    return done.stdout.strip() if done.returncode == 0 else None
+    here = head(root)
+    for experiment in list_experiments(root):
+        if (experiment.name, experiment.baseline) == (name, here):
+            file = read_at(root, experiment, paths.TRAIN_METRICS)
+            return None if file is None else float(json.loads(file)[metric])
+    return None
 
 
 def table(search: Search, study: optuna.Study) -> str:
@@ -224,9 +220,10 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
         reason = "the test set is looked at once, at the end, and no search may" if test else "unknown"
         raise UserError(f"--metric {metric}: {reason}; take one of validation: {', '.join(METRICS)}.")
     settings = recipe_settings(options.recipe, root) if options.recipe else {}
-    settings |= {setting.partition("=")[0]: setting.partition("=")[2] for setting in options.set_param}
+    given = {key: text for key, _, text in (setting.partition("=") for setting in options.set_param)}
+    settings |= given
     space = read_space(root / options.space, params)
-    both = [key for key in space if key in {setting.partition("=")[0] for setting in options.set_param}]
+    both = [key for key in space if key in given]
     if both:
         raise UserError(f"-S {both[0]}: {options.space} searches this key; leave out one of them.")
     parts = [part for part in (options.recipe, options.space.stem) if part]

@@ -34,7 +34,7 @@ def head(root: Path) -> str:
     """
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     if commit is None:
-        raise UserError(f"{root.resolve()} has no git commit yet; DVC starts experiments from one.")
+        raise UserError(f"{root.resolve()} has no commit yet; DVC starts experiments from one.")
     return commit.strip()
 
 

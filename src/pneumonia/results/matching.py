@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumonia.nested import leaves
 from pneumonia.params import Params, check_params
 from pneumonia.recipes import overlaid, recipe_params
 
@@ -45,17 +46,10 @@ def parameters_that_matter(params: Params) -> dict[str, Any]:
 
 def differences(wanted: Params, found: Params) -> list[str]:
     """A phrase for each parameter that matters and is another, e.g. `lr is 0.1 instead of 0.001`."""
-    expected = _flat(parameters_that_matter(wanted))
-    actual = _flat(parameters_that_matter(found))
+    expected = dict(leaves(parameters_that_matter(wanted)))
+    actual = dict(leaves(parameters_that_matter(found)))
     return [
         f"{key} is {actual[key]} instead of {value}"
         for key, value in expected.items()
         if actual[key] != value
     ]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
