@@ -5,8 +5,9 @@ with `--quick` it takes two and writes nothing.
 
 Everything runs in temporary repositories, copies of this checkout, and with the real commands.
 
-- `dvc repro` with nothing to do, against the same of a pipeline of three lines, in turns; once for few
-  images and once for as many as RSNA has, all of noise: DVC's part depends on the files alone.
+- `dvc repro` with nothing to do, against the same of a pipeline of three lines and of one with as many stages
+  as ours, in turns; once for few images and once for as many as RSNA has, all of noise: DVC's part depends on
+  the files alone.
 - An experiment in a temporary directory, `dvc exp run --temp -S seed=1`: its time without that of the stages.
 - The imports of each stage, against a Python that starts and does nothing.
 - `dvc repro` of the checkout as it is: the time of each stage and the rest, which is DVC's.
@@ -37,6 +38,9 @@ stages:
   nothing:
     {cmd: git --version > version.txt, outs: [version.txt]}
 """
+SIX_STAGES = "stages:\n" + "".join(
+    f"  idle{stage}:\n    {{cmd: git --version > {stage}.txt, outs: [{stage}.txt]}}\n" for stage in range(6)
+)
 QUIET = "[core]\n    analytics = false\n    check_update = false\n"
 SMALL = TINY | {
     "epochs": 1,
@@ -67,16 +71,14 @@ def write_noise(path: Path, count: int) -> None:
             archive.writestr(name, cv2.imencode(".png", picture)[1].tobytes())
 
 
-def empty_repository(root: Path) -> Repository:
-    """Make a repository of a pipeline of three lines, and run it."""
+def empty_repository(root: Path, pipeline: str) -> Repository:
+    """Make a repository of a pipeline that does nothing, and run it."""
     root.mkdir()
-    (root / "dvc.yaml").write_text(EMPTY, encoding="utf-8")
+    (root / "dvc.yaml").write_text(pipeline, encoding="utf-8")
     repository = Repository(root)
     repository.run("git", "init", "--quiet")
     repository.dvc("init", "--quiet")
-    (root / ".dvc" / "config").write_text(
-        "[core]\n    analytics = false\n    check_update = false\n", "utf-8"
-    )
+    (root / ".dvc" / "config").write_text(QUIET, encoding="utf-8")
     repository.dvc("repro")
     return repository
 
@@ -103,16 +105,16 @@ def timed(repository: Repository, *command: str) -> dict[str, float]:
     return {**stages, "rest": whole - sum(stages.values())}
 
 
-def nothing_to_do(repository: Repository, empty: Repository, rounds: int) -> dict[str, Any]:
-    """Seconds of `dvc repro` in both, and the ratio."""
-    ways = {"ours": repository, "three lines": empty}
+def nothing_to_do(repository: Repository, empty: dict[str, Repository], rounds: int) -> dict[str, Any]:
+    """Seconds of `dvc repro` in all, and the ratios."""
+    ways = {"ours": repository, **empty}
     for way in ways.values():  # what is done at first use only
         assert "Running stage" not in way.dvc("repro")
     spent = take_turns(
         {name: lambda way=way: seconds(lambda: way.dvc("repro")) for name, way in ways.items()}, rounds
     )
     return {
-        "ours_over_three_lines": ratios(spent["ours"], spent["three lines"]),
+        "ratios": {f"ours over {name}": ratios(spent["ours"], spent[name]) for name in empty},
         "seconds": {name: spread(times, 2) for name, times in spent.items()},
     }
 
@@ -132,7 +134,7 @@ def imports(repository: Repository, rounds: int) -> dict[str, dict[str, float]]:
     return {name: spread(times, 2) for name, times in spent.items()}
 
 
-def with_images(place: Path, count: int, empty: Repository, rounds: int) -> dict[str, Any]:
+def with_images(place: Path, count: int, empty: dict[str, Repository], rounds: int) -> dict[str, Any]:
     """A rebuild, nothing to do, and an experiment in a temporary directory, with so many images."""
     folder = place / f"{count} images"
     folder.mkdir()
@@ -156,7 +158,10 @@ def measure(counts: Iterable[int], rounds: int, *, default: bool) -> dict[str, A
     """Measure it all; `default` with the rebuild of the checkout as it is."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        empty = empty_repository(place / "empty")
+        empty = {
+            "three lines": empty_repository(place / "empty", EMPTY),
+            "six stages that do nothing": empty_repository(place / "six", SIX_STAGES),
+        }
         found: dict[str, Any] = {
             "what": "seconds of DVC and of the stages' imports",
             "command": "PYTHONPATH=src python -m benchmarks.overhead",
