@@ -1,0 +1,156 @@
+"""What a large set of images costs in time, memory and disk, from what the other benchmarks have measured.
+
+`PYTHONPATH=src python -m benchmarks.costs` writes docs/costs.md from benchmarks/results; it measures nothing.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "costs.md"
+
+SETS = {"RSNA": 26_684, "ChestX-ray14": 112_120, "MIMIC-CXR": 377_110}
+SIDE = 224
+SMALL_SIDE = 48
+"""Of the packed images of benchmarks.growth."""
+TRAINED, TESTED = 0.75, 0.1
+"""Assumed fractions of the images."""
+EPOCHS = 10
+GPU_RATES = {"one GPU": 2_470, "eight GPUs": 16_621}
+"""Images a second of ResNet-50 in training at 224, mixed precision, A100 of 80 GB; source: NVIDIA below."""
+
+TEXT = """# What large sets cost
+
+Made by `PYTHONPATH=src python -m benchmarks.costs` from the files in benchmarks/results; not to be edited
+by hand.
+
+Extrapolated, not run: {largest_grown:,} small images is the most that [the growth
+benchmark](../benchmarks/growth.py) has put through every stage. ResNet-18 at {side} x {side}, {epochs}
+epochs of {trained:.0%} of the images, a test set of {tested:.0%}. {processor}, {cores} cores.
+
+{table}
+
+- *Preprocessing* is of DICOM files of 1024 x 1024 with JPEG inside, {preprocessing_rate:.0f} images a
+  second on both cores, from [its benchmark](../benchmarks/preprocessing.py). It is done once, and grows
+  with cores, not with GPUs.
+- *Split* and *gallery* are what the growth benchmark found a thousand images more to take, times as many
+  thousands. Its images are {small} x {small}; for the split the larger number is what it would be if all
+  of it grew with the pixels. The gallery shows as many images however many there are.
+- *Training on 2 cores*: {training_rate:.0f} images a second, from [its
+  benchmark](../benchmarks/training.py).
+- *Training on GPUs* is not measured here: no GPU was at hand. It is what [NVIDIA reports]({nvidia}) for
+  ResNet-50, which takes more than twice the arithmetic of ResNet-18: 2,470 images a second on one A100,
+  16,621 on eight.
+- *Memory* is the peak of the hungriest stage by the growth benchmark, its slope continued. The packed
+  images are mapped, not loaded; what of them the system keeps in memory it gives back when others need
+  it. Decoding processes need about {decoder:.0f} MiB each, however many files there are.
+- *Disk* is the packed array; DVC's cache holds links to the same blocks where the file system has them,
+  else a second copy. The files that came in stay in `data/raw` too, as large as they are.
+- *On a GPU* the packed images lie in its memory where they take no more than half of what is free; else
+  they come from the host's, read ahead.
+
+| a thousand images more | seconds | MiB of memory |
+| --- | --- | --- |
+{growth}
+"""
+NVIDIA = (
+    "https://github.com/NVIDIA/DeepLearningExamples/blob/master/PyTorch/Classification/ConvNets/"
+    "resnet50v1.5/README.md"
+)
+
+
+def page(
+    growth: dict[str, Any],
+    preprocessing: dict[str, Any],
+    training: dict[str, Any],
+    evaluation: dict[str, Any],
+    memory: dict[str, Any],
+) -> str:
+    """The whole page.
+
+    Args:
+        growth: of growth.json, and so on.
+        preprocessing: images a second of 1024 x 1024 DICOM files.
+        training: images a second on the CPU.
+        evaluation: of the forward pass.
+        memory: of the decoding processes.
+    """
+    slopes = growth["between_the_two_largest"]
+    grown = max(map(int, growth["sizes"]))
+    packing = preprocessing["images_a_second"]["ours, all cores"]["median"]
+    learning = training["images_a_second"]["ours"]["median"]
+    inference = evaluation["inference"]["images_a_second"]["ours"]["median"]
+
+    def peak(count: int) -> float:
+        most = growth["sizes"][str(grown)]
+        return max(
+            most[name]["peak_mib"] + max(0, of["mib_for_1000_more"]) * (count - grown) / 1000
+            for name, of in slopes.items()
+        )
+
+    def split(count: int) -> str:
+        seconds = slopes["split"]["seconds_for_1000_more"] * count / 1000
+        return f"{duration(seconds)} to {duration(seconds * (SIDE / SMALL_SIDE) ** 2)}"
+
+    rows: dict[str, Callable[[int], str]] = {
+        "preprocessing, 2 cores": lambda count: duration(count / packing),
+        "split": split,
+        f"training, {EPOCHS} epochs, 2 cores": lambda count: duration(EPOCHS * TRAINED * count / learning),
+        **{
+            f"training, {EPOCHS} epochs, {device}": lambda count, rate=rate: duration(
+                EPOCHS * TRAINED * count / rate
+            )
+            for device, rate in GPU_RATES.items()
+        },
+        "evaluation, 2 cores": lambda count: duration(TESTED * count / inference),
+        "gallery": lambda count: duration(slopes["gallery"]["seconds_for_1000_more"] * count / 1000),
+        "memory of a stage, at most": lambda count: f"{peak(count) / 1024:.1f} GiB",
+        "disk, packed images": lambda count: f"{count * SIDE**2 / 1e9:.1f} GB",
+    }
+    table = [
+        "| | " + " | ".join(f"{name}, {count:,}" for name, count in SETS.items()) + " |",
+        "| --- " * (len(SETS) + 1) + "|",
+    ]
+    table += [f"| {name} | " + " | ".join(map(cell, SETS.values())) + " |" for name, cell in rows.items()]
+    return TEXT.format(
+        largest_grown=grown,
+        side=SIDE,
+        epochs=EPOCHS,
+        trained=TRAINED,
+        tested=TESTED,
+        processor=growth["machine"]["processor"],
+        cores=growth["machine"]["cores"],
+        table="\n".join(table),
+        preprocessing_rate=packing,
+        small=SMALL_SIDE,
+        training_rate=learning,
+        nvidia=NVIDIA,
+        decoder=max(peaks["decoder_mib"] for peaks in memory["peaks"].values()),
+        growth="\n".join(
+            f"| {name} | {of['seconds_for_1000_more']:.2f} | {of['mib_for_1000_more']:.1f} |"
+            for name, of in slopes.items()
+        ),
+    )
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit of which there are at least two."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def main() -> None:
+    """Write the page."""
+    names = ("growth", "preprocessing", "training-cpu-32", "evaluation", "memory")
+    PAGE.write_text(
+        page(*(json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in names)), "utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()
