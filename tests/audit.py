@@ -1,4 +1,4 @@
-"""Whether a package of requirements.lock has a known vulnerability: pip-audit, in an environment of its own.
+"""Whether a locked or optional package has a known vulnerability: pip-audit, in an environment of its own.
 
 `make audit`. It asks pypi.org; where that does not answer it says so in a sentence and exits with status 1,
 as it does where a package is vulnerable. Nothing of ours runs on pip-audit, so it is not in the lock.
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FILES = ("requirements.lock", "requirements-pretrained.txt")
 PLACE = ROOT / ".cache" / "pip-audit"
 TOOL = "pip-audit==2.10.1"
 # Every package is pinned with its hashes: nothing is resolved, and one that cannot be looked up is a failure.
@@ -66,8 +67,9 @@ def last_line(text: str) -> str:
 
 
 def main() -> None:
-    """Audit the lock."""
-    command = [str(install()), "-m", "pip_audit", *OPTIONS, "-r", str(ROOT / "requirements.lock")]
+    """Audit the lock and the optional packages."""
+    files = [part for name in FILES for part in ("-r", str(ROOT / name))]
+    command = [str(install()), "-m", "pip_audit", *OPTIONS, *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     count, vulnerable = verdict(done.stdout, done.stderr)
     if vulnerable:

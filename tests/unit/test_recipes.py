@@ -116,6 +116,7 @@ def two_steps(name: str, data: TrainingData, root: Path, **changes: Any) -> Trai
         "pretrained": "none",
         "epochs": 2 if two_stages else 1,
         "head_epochs": 1,
+        "warmup_epochs": 0,
         "batch_size": 8,
         "precision": "fp32",
         "device": "cpu",

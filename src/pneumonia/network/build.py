@@ -2,15 +2,20 @@
 
 import difflib
 from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
 
 import requests
 import timm
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from timm.models import PretrainedCfg
 from torch import nn
 
 from pneumonia.errors import UserError
+from pneumonia.network.packaged import packaged_weights
 
 HUB_FILE = "model.safetensors"
 
@@ -33,14 +38,31 @@ def build_pretrained(arch: str, outputs: int, size: int, pretrained: str, root: 
         arch: timm's name.
         outputs: of the last layer.
         size: side of the images in pixels.
-        pretrained: `hub`, or the path of a .safetensors file in timm's format.
+        pretrained: `hub`, `package`, or the path of a .safetensors file in timm's format.
         root: what a relative path counts from.
 
     Raises:
-        UserError: no such architecture; no such file; a file of another architecture; no network.
+        UserError: no such architecture; no such file; a file of another architecture; no network; no package.
     """
-    weights = _from_hub(arch) if pretrained == "hub" else _from_file(arch, pretrained, root)
-    return _create(arch, outputs, size, weights)
+    if pretrained == "package":
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / HUB_FILE
+            weights = packaged_weights(arch)
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, file)
+            return _create(arch, outputs, size, file)
+    path = _from_hub(arch) if pretrained == "hub" else _from_file(arch, pretrained, root)
+    return _create(arch, outputs, size, path)
+
+
+def imagenet_statistics(arch: str) -> tuple[float, float]:
+    """Mean and standard deviation with which timm feeds ImageNet's images to an architecture, grey as 0..1.
+
+    One grey channel stands for three equal ones: these are the means over the colours. Most architectures
+    have ImageNet's own (0.449, 0.226); those of TensorFlow (0.5, 0.5).
+    """
+    # One that timm does not know is refused when it is built.
+    config = timm.get_pretrained_cfg(arch, allow_unregistered=True) or PretrainedCfg()
+    return fmean(config.mean), fmean(config.std)
 
 
 def _create(arch: str, outputs: int, size: int, weights: Path | None) -> nn.Module:
@@ -82,8 +104,8 @@ def _from_file(arch: str, pretrained: str, root: Path) -> Path:
     path = root / pretrained
     if path.suffix != ".safetensors":
         raise UserError(
-            f"params.yaml: pretrained is {pretrained!r}; it must be none, hub or the path of a .safetensors "
-            "file (other formats run code when they are opened)."
+            f"params.yaml: pretrained is {pretrained!r}; it must be none, hub, package or the path of a "
+            ".safetensors file (other formats run code when they are opened)."
         )
     if not path.is_file():
         raise UserError(f"params.yaml: pretrained names {path}, which does not exist. {_by_hand(arch)}")

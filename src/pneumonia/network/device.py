@@ -69,6 +69,14 @@ def choose_compute(
     return Compute(torch.device("cuda" if on_gpu else "cpu"), _settle(precision, on_gpu))
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor of the CPU to the device without waiting until the device has done what it was told.
+
+    It must not be in pinned memory that somebody writes to afterwards: other memory is read at once.
+    """
+    return tensor.to(device, non_blocking=True)
+
+
 @contextmanager
 def deterministic_or_a_sentence(arch: str) -> Iterator[None]:
     """Say what to do where PyTorch has no deterministic algorithm for a part of the architecture.

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from pneumonia.network.device import send
 from pneumonia.params import Augment
 from pneumonia.training.corruptions import add_noise, blur, erase
 
@@ -38,7 +39,7 @@ class Augmenter:
         tables = self._draw_tables(images, generator)
         greys = look_up(images, tables) if tables is not None else images.float()
         if self._moves():
-            greys = resample(greys, self.draw_matrices(count, generator).to(images.device))
+            greys = resample(greys, send(self.draw_matrices(count, generator), images.device))
         return self._corrupt(greys, generator)
 
     def _corrupt(self, greys: Tensor, generator: Generator) -> Tensor:
@@ -96,13 +97,13 @@ class Augmenter:
         device = images.device
         tables = torch.arange(GREY_LEVELS, dtype=torch.float32, device=device).expand(count, -1)
         if p.equalise:
-            tables = torch.where(equalised.to(device)[:, None], equalising_tables(histograms), tables)
+            tables = torch.where(send(equalised, device)[:, None], equalising_tables(histograms), tables)
         if p.gamma:
-            power = _draw_uniform(count, -p.gamma, p.gamma, generator).exp().to(device)[:, None]
+            power = send(_draw_uniform(count, -p.gamma, p.gamma, generator).exp(), device)[:, None]
             tables = 255 * (tables / 255) ** power
-        tables = (tables * brightness.to(device)[:, None]).clamp(0, 255)
+        tables = (tables * send(brightness, device)[:, None]).clamp(0, 255)
         means = (tables * histograms).sum(1, keepdim=True) / histograms.sum(1, keepdim=True)
-        return (means + (tables - means) * contrast.to(device)[:, None]).clamp(0, 255)
+        return (means + (tables - means) * send(contrast, device)[:, None]).clamp(0, 255)
 
 
 def look_up(images: Tensor, tables: Tensor) -> Tensor:
@@ -174,7 +175,10 @@ def count_greys(images: Tensor) -> Tensor:
     count = len(images)
     offsets = torch.arange(count, device=images.device)[:, None] * GREY_LEVELS
     flat = (images.flatten(1).long() + offsets).flatten()
-    return torch.bincount(flat, minlength=count * GREY_LEVELS).view(count, GREY_LEVELS).float()
+    # torch.bincount would wait for a GPU, to ask it for the largest entry.
+    histograms = torch.zeros(count * GREY_LEVELS, device=images.device)
+    ones = torch.ones(1, device=images.device).expand(len(flat))
+    return histograms.scatter_add_(0, flat, ones).view(count, GREY_LEVELS)
 
 
 def equalising_tables(histograms: Tensor) -> Tensor:

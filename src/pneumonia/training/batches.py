@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pneumonia.network.device import send
+
 Loader = DataLoader[tuple[Tensor, Tensor]]
 
 SHARE = 0.5
@@ -73,7 +75,7 @@ class PackedImages(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
         if isinstance(self.images, Tensor):
-            there = torch.tensor(positions).to(self.images.device)
+            there = send(torch.tensor(positions), self.images.device)
             return self.images[self.rows_there[there]], self.labels[there]
         return torch.from_numpy(self.images[self.rows[positions]]), self.labels[positions]
 

@@ -70,6 +70,18 @@ class HistoryKeeper(Callback):
                 self.on_epoch(int(epoch["epoch"]), {k: v for k, v in epoch.items() if k != "epoch"})
 
 
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """A bar that asks what to show beside it only when it is drawn."""
+
+    describe: Callable[[], str] | None = None
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draw."""
+        if self.describe is not None:
+            self.set_postfix_str(self.describe(), refresh=False)
+        super().display(msg, pos)
+
+
 class ProgressBar(Callback):
     """One bar over the whole training, so that the time left is that of the whole training."""
 
@@ -77,7 +89,7 @@ class ProgressBar(Callback):
         """Open the bar."""
         total = int(trainer.estimated_stepping_batches)
         done = trainer.global_step
-        self.bar = tqdm(
+        self.bar = _Bar(
             total=total, initial=done, desc="train", unit="batch", mininterval=1, dynamic_ncols=True
         )
         self.bar.set_postfix_str(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
@@ -85,16 +97,21 @@ class ProgressBar(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show loss, learning rate and the last validation."""
+        """Show loss, learning rate and the last validation, when it is time to draw."""
         classifier = _classifier(pl_module)
-        shown = [
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
-            f"loss {float(outputs['loss']):.3f}",
-            f"lr {classifier.rate:.2g}",
-        ]
-        if classifier.epoch_metrics:
-            shown.append(f"val_auroc {classifier.epoch_metrics['val_auroc']:.3f}")
-        self.bar.set_postfix_str(", ".join(shown), refresh=False)
+        loss: Tensor = outputs["loss"]
+
+        def describe() -> str:
+            shown = [
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+                f"loss {float(loss):.3f}",  # waits for the device
+                f"lr {classifier.rate:.2g}",
+            ]
+            if classifier.epoch_metrics:
+                shown.append(f"val_auroc {classifier.epoch_metrics['val_auroc']:.3f}")
+            return ", ".join(shown)
+
+        self.bar.describe = describe
         self.bar.update()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -106,6 +123,7 @@ class ProgressBar(Callback):
     ) -> None:
         """Close the bar, so that what is said of the failure has a line of its own."""
         if hasattr(self, "bar"):
+            self.bar.describe = None  # a device that has failed would fail again
             self.bar.close()
 
 

@@ -1,16 +1,13 @@
 """One step of training and of validation, as the trainer calls them."""
 
-import math
-
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
 
 from pneumonia.errors import UserError
 from pneumonia.network.description import NetworkDescription
-from pneumonia.network.predict import normalise, pneumonia_logit
+from pneumonia.network.predict import normalise
 from pneumonia.params import Training
 from pneumonia.training.augment import Augmenter
 from pneumonia.training.batches import epoch_generator
@@ -22,6 +19,10 @@ from pneumonia.training.optimisation import (
     make_plateau_schedule,
     make_step_schedule,
 )
+from pneumonia.training.seen import Seen
+
+LOOK_EVERY = 100
+"""Batches after which a GPU is asked whether all losses were finite."""
 
 
 class DivergedError(UserError):
@@ -45,7 +46,7 @@ class Classifier(L.LightningModule):
         self.description = description
         self.augmenter = Augmenter(params.augment)
         self.generator = torch.Generator()
-        self.seen = _Seen()
+        self.seen = Seen()
         self.epoch_metrics: dict[str, float] = {}
         self.rate = params.lr
 
@@ -67,7 +68,7 @@ class Classifier(L.LightningModule):
         self.generator = epoch_generator(self.params.seed, self.current_epoch, purpose=1)
         # What the network draws itself, for dropout, comes from PyTorch's own generators.
         torch.manual_seed(epoch_generator(self.params.seed, self.current_epoch, purpose=2).initial_seed())
-        self.seen = _Seen()
+        self.seen = Seen()
         frozen = self.params.finetune == "head" or (
             self.params.finetune == "head_then_all" and self.current_epoch < self.params.head_epochs
         )
@@ -85,33 +86,48 @@ class Classifier(L.LightningModule):
             greys, targets = mix(greys, labels, self.params.mixup, self.generator)
         outputs = self.network(normalise(greys, self.description))
         loss: Tensor = self.objective(outputs, targets)
-        self._require_finite(loss, "loss", batch_index)
-        self.seen.add(outputs, labels, loss)
+        self._add(outputs, labels, loss, "loss")
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Keep what training saw, and start anew."""
+        self.require_finite("loss")
         self.trained = self.seen
-        self.seen = _Seen()
+        self.seen = Seen()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Add one batch, not augmented, to the epoch's validation metrics."""
         images, labels = batch
         outputs = self.network(normalise(images, self.description))
         loss = self.objective(outputs, labels)
-        self._require_finite(loss, "validation loss", batch_index)
-        self.seen.add(outputs, labels, loss)
+        self._add(outputs, labels, loss, "validation loss")
 
-    def _require_finite(self, loss: Tensor, name: str, batch_index: int) -> None:
-        if not torch.isfinite(loss):
+    def _add(self, outputs: Tensor, labels: Tensor, loss: Tensor, name: str) -> None:
+        self.seen.add(outputs, labels, loss, self.rate)
+        every = 1 if self.device.type == "cpu" else LOOK_EVERY
+        if len(self.seen.losses) % every == 0:
+            self.require_finite(name)
+
+    def require_finite(self, name: str) -> None:
+        """Look at the losses of this epoch that nobody has looked at yet; a GPU is waited for.
+
+        Args:
+            name: what a loss is called in the message.
+
+        Raises:
+            DivergedError: one is not finite.
+        """
+        found = self.seen.first_not_finite()
+        if found is not None:
             raise DivergedError(
-                f"Training diverged: the {name} became {loss.item()} in epoch {self.current_epoch}, batch "
-                f"{batch_index}, at a learning rate of {self.rate:.3g}. Lower lr in params.yaml, or set "
+                f"Training diverged: the {name} became {found.loss} in epoch {self.current_epoch}, batch "
+                f"{found.batch}, at a learning rate of {found.rate:.3g}. Lower lr in params.yaml, or set "
                 "gradient_clip."
             )
 
     def on_validation_epoch_end(self) -> None:
         """Compute the epoch's metrics; `epoch_metrics` holds them until the next epoch."""
+        self.require_finite("validation loss")
         train, val = self.trained.summarise(), self.seen.summarise()
         self.epoch_metrics = {
             "lr": self.rate,
@@ -128,29 +144,3 @@ MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_auroc")
 def monitor_mode(monitor: str) -> str:
     """Whether the best value of the monitored metric is its `min` or its `max`."""
     return "min" if monitor == "val_loss" else "max"
-
-
-class _Seen:
-    """Outputs, labels and losses of an epoch, kept on the CPU."""
-
-    def __init__(self) -> None:
-        self.logits: list[Tensor] = []
-        self.labels: list[Tensor] = []
-        self.losses: list[Tensor] = []
-
-    def add(self, outputs: Tensor, labels: Tensor, loss: Tensor) -> None:
-        self.logits.append(pneumonia_logit(outputs.detach()).cpu())
-        self.labels.append(labels.cpu())
-        self.losses.append(loss.detach().cpu() * len(labels))
-
-    def summarise(self) -> dict[str, float]:
-        """Loss, accuracy and balanced accuracy at 0.5, and AUROC of what was added."""
-        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
-        right = (logits >= 0).long() == labels
-        recalls = [right[labels == label].double().mean().item() for label in (0, 1)]
-        return {
-            "loss": torch.stack(self.losses).sum().item() / len(labels),
-            "accuracy": right.double().mean().item(),
-            "balanced_accuracy": sum(recalls) / 2 if not any(map(math.isnan, recalls)) else math.nan,
-            "auroc": binary_auroc(logits.double(), labels).item(),
-        }

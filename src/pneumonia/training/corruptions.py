@@ -9,6 +9,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from pneumonia.network.device import send
+
 BLUR_SIGMA = (0.1, 2.0)
 """Pixels of an image of BLUR_SIZE; at another size as large a part of the image."""
 BLUR_SIZE = 224
@@ -36,8 +38,8 @@ def blur(greys: Tensor, probability: float, generator: Generator) -> Tensor:
     sigma = (low + (high - low) * torch.rand(count, generator=generator))[chosen]
     if not len(chosen):
         return greys
-    chosen = chosen.to(greys.device)
-    kernels = gaussian_kernels(sigma, radius=math.ceil(3 * high)).to(greys.device)
+    chosen = send(chosen, greys.device)
+    kernels = send(gaussian_kernels(sigma, radius=math.ceil(3 * high)), greys.device)
     blurred = greys.clone()
     blurred[chosen] = _along_rows(_along_rows(greys[chosen], kernels).mT, kernels).mT
     return blurred
@@ -76,7 +78,7 @@ def add_noise(greys: Tensor, largest: float, generator: Generator) -> Tensor:
     """
     strength = 255 * largest * torch.rand(len(greys), generator=generator)
     noise = torch.randn(greys.shape, generator=generator) * strength[:, None, None]
-    return (greys + noise.to(greys.device)).clamp(0, 255)
+    return (greys + send(noise, greys.device)).clamp(0, 255)
 
 
 def erase(greys: Tensor, probability: float, generator: Generator) -> Tensor:
@@ -99,7 +101,7 @@ def erase(greys: Tensor, probability: float, generator: Generator) -> Tensor:
     place = torch.arange(size)
     rows = (place >= top[:, None]) & (place < bottom[:, None]) & chosen[:, None]
     columns = (place >= left[:, None]) & (place < right[:, None])
-    inside = (rows[:, :, None] & columns[:, None, :]).to(greys.device)
+    inside = send(rows[:, :, None] & columns[:, None, :], greys.device)
     return torch.where(inside, greys.mean(dim=(1, 2), keepdim=True), greys)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia.errors import UserError
-from pneumonia.network.build import build, build_pretrained
+from pneumonia.network.build import build, build_pretrained, imagenet_statistics
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.weights import save_weights
@@ -28,10 +28,6 @@ from pneumonia.training.classifier import Classifier, DivergedError, monitor_mod
 from pneumonia.training.objective import Objective, outputs_of
 from pneumonia.training.resume import StateKeeper, States, training_key
 from pneumonia.training.state_file import StateFiles
-
-# One grey channel stands for three equal ones: the means of ImageNet's (0.485, 0.456, 0.406) and
-# (0.229, 0.224, 0.225), pytorch.org/vision/stable/models.html.
-IMAGENET_MEAN, IMAGENET_STD = 0.449, 0.226
 
 TRAINER_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
@@ -163,7 +159,7 @@ def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
 def _describe(params: Training, data: TrainingData) -> NetworkDescription:
     mean, std = {
         "data": (data.mean, data.std),
-        "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+        "imagenet": imagenet_statistics(params.arch),
         "image": (None, None),
     }[params.normalise]
     return NetworkDescription(

@@ -7,6 +7,8 @@ import torch
 from scipy.special import betaincinv
 from torch import Generator, Tensor
 
+from pneumonia.network.device import send
+
 
 def mix(greys: Tensor, labels: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Blend the images of a batch in pairs, all in one proportion, as the paper's own code does.
@@ -25,7 +27,7 @@ def mix(greys: Tensor, labels: Tensor, alpha: float, generator: Generator) -> tu
     """
     drawn = float(betaincinv(alpha, alpha, torch.rand((), dtype=torch.float64, generator=generator).item()))
     part = max(drawn, 1 - drawn)
-    partner = torch.randperm(len(greys), generator=generator).to(greys.device)
+    partner = send(torch.randperm(len(greys), generator=generator), greys.device)
     targets = labels.float()
     return (
         part * greys + (1 - part) * greys[partner],

@@ -33,7 +33,12 @@ class Objective(nn.Module):
         weights = len(train_labels) / (2 * counts) if balanced else np.ones(2)
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32))
-        self.pos_weight = params.pos_weight
+        # Made once: a tensor that is made of numbers on a GPU waits for it.
+        self.pos_weight: Tensor
+        self.register_buffer("pos_weight", torch.tensor(params.pos_weight), persistent=False)
+        self.smoothed: Tensor
+        targets = torch.tensor([self.smoothing / 2, 1 - self.smoothing / 2])
+        self.register_buffer("smoothed", targets, persistent=False)
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Loss of outputs (B, 1) or (B, 2), a scalar.
@@ -54,7 +59,7 @@ class Objective(nn.Module):
             outputs[:, 0],
             targets,
             weight=self.class_weights[labels],
-            pos_weight=outputs.new_tensor(self.pos_weight),
+            pos_weight=self.pos_weight,
         )
 
     def _of_blends(self, outputs: Tensor, parts: Tensor) -> Tensor:
@@ -66,9 +71,9 @@ class Objective(nn.Module):
             return total / (parts @ self.class_weights).sum()
         of_classes = functional.binary_cross_entropy_with_logits(
             outputs.expand(-1, 2),
-            outputs.new_tensor([self.smoothing / 2, 1 - self.smoothing / 2]).expand(len(outputs), 2),
+            self.smoothed.expand(len(outputs), 2),
             weight=self.class_weights,
-            pos_weight=outputs.new_tensor(self.pos_weight),
+            pos_weight=self.pos_weight,
             reduction="none",
         )
         return (parts * of_classes).sum(dim=1).mean()

@@ -135,6 +135,7 @@ class _GrowingRate(Callback):
     ) -> None:
         """Keep what the step gave; end the test when the loss has exploded."""
         assert isinstance(pl_module, Classifier)
+        pl_module.require_finite("loss")
         self.rates.append(pl_module.rate)
         self.losses.append(float(outputs["loss"]))
         if len(self.losses) < self.span:

@@ -1,0 +1,146 @@
+"""A step does not wait for the device.
+
+The device here is PyTorch's `meta`, which computes shapes but holds no numbers: whoever asks it for one gets
+an error, and so does a copy that a GPU would wait for.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from training_examples import small_data, training
+
+from pneumonia.network.build import build
+from pneumonia.network.description import NetworkDescription
+from pneumonia.training import classifier as classifier_module
+from pneumonia.training.batches import PackedImages
+from pneumonia.training.callbacks import ProgressBar
+from pneumonia.training.classifier import LOOK_EVERY, Classifier, DivergedError
+from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.seen import Seen
+
+META = torch.device("meta")
+
+EVERYTHING = training().augment.model_copy(
+    update={"crop_area": [0.5, 1.0], "equalise": 0.5, "gamma": 0.2, "blur": 0.5, "noise": 0.1, "erase": 0.5}
+)
+
+
+class NoBlockingCopies(TorchDispatchMode):
+    """Refuses copies to the device that wait for it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default:
+            crosses = kwargs.get("device", args[0].device) != args[0].device
+            assert not crosses or kwargs.get("non_blocking"), "a copy that waits for the device"
+        return func(*args, **kwargs)
+
+
+def classifier_on_meta(**values: Any) -> Classifier:
+    params = training(**values)
+    description = NetworkDescription(arch=params.arch, outputs=outputs_of(params), size=32, mean=0.3, std=0.2)
+    network = build(params.arch, description.outputs, 32)
+    classifier = Classifier(params, network, Objective(params, np.arange(8) % 2), description).to(META)
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    classifier._trainer = SimpleNamespace(optimizers=[optimizer], current_epoch=0, max_epochs=1)  # type: ignore[assignment]
+    return classifier
+
+
+def packed_on_meta() -> PackedImages:
+    data = small_data()
+    return PackedImages(torch.from_numpy(data.images).to(META), data.train_rows, data.train_labels)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"augment": EVERYTHING},
+        {"loss": "bce", "pos_weight": 2.0, "balance": "class_weights", "label_smoothing": 0.1},
+        {"loss": "bce", "mixup": 0.4, "label_smoothing": 0.1},
+        {"mixup": 0.4, "balance": "class_weights", "normalise": "image"},
+    ],
+    ids=str,
+)
+def test_steps_of_training_and_validation_ask_the_device_for_nothing(values: dict[str, Any]) -> None:
+    classifier, images = classifier_on_meta(**values), packed_on_meta()
+    with NoBlockingCopies():
+        for index in range(3):
+            classifier.training_step(images[[1, 2, 3, 4]], index).backward()
+        classifier.validation_step(images[[5, 6]], 0)
+    assert {tensor.device for tensor in [*classifier.seen.losses, *classifier.seen.logits]} == {META}
+
+
+def test_now_and_then_and_at_the_end_the_losses_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it is looked at on `meta` is an error; so the test above can fail."""
+    monkeypatch.setattr(classifier_module, "LOOK_EVERY", 3)
+    classifier, images = classifier_on_meta(), packed_on_meta()
+    for index in range(2):
+        classifier.training_step(images[[1, 2]], index)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        classifier.training_step(images[[1, 2]], 2)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        classifier.on_validation_epoch_start()
+
+
+def test_the_progress_bar_reads_the_loss_only_when_it_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    class Loss:
+        read = 0
+
+        def __float__(self) -> float:
+            Loss.read += 1
+            return 0.25
+
+    trainer: Any = SimpleNamespace(
+        estimated_stepping_batches=1000, global_step=0, current_epoch=0, max_epochs=1
+    )
+    bar, classifier = ProgressBar(), classifier_on_meta()
+    bar.on_train_start(trainer, classifier)
+    bar.bar.mininterval = 1e9  # however slow the machine is
+    for index in range(500):
+        bar.on_train_batch_end(trainer, classifier, {"loss": Loss()}, None, index)
+    assert Loss.read == 0
+    bar.bar.mininterval = 0
+    bar.on_train_batch_end(trainer, classifier, {"loss": Loss()}, None, 500)
+    assert Loss.read == 1
+    bar.on_train_end(trainer, classifier)
+    assert "501/1000" in (shown := capsys.readouterr().err)
+    assert "loss 0.250" in shown
+
+
+def test_a_late_look_names_the_first_batch_with_its_loss_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Classifier, "device", META)
+    classifier = classifier_on_meta()
+    outputs, labels = torch.zeros(2, 2), torch.tensor([0, 1])
+    for batch in range(LOOK_EVERY):
+        classifier.rate = batch / 1000
+        loss = torch.tensor({40: torch.inf, 41: torch.nan}.get(batch, 1.0))
+        if batch < LOOK_EVERY - 1:
+            classifier._add(outputs, labels, loss, "loss")
+    with pytest.raises(DivergedError, match=r"the loss became inf in epoch 0, batch 40, .* rate of 0\.04\."):
+        classifier._add(outputs, labels, loss, "loss")
+
+
+def test_each_loss_is_looked_at_once() -> None:
+    seen, outputs = Seen(), torch.zeros(2, 2)
+    losses = [1.0, 2.0, torch.nan]
+    for batch, loss in enumerate(losses):
+        seen.add(outputs, torch.tensor([0, 1]), torch.tensor(loss), 0.1)
+        found = seen.first_not_finite()
+        assert (found is None) == (batch < 2)
+    assert found is not None
+    assert found.batch == 2
+    assert Seen().first_not_finite() is None
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
+    seen = Seen()
+    for count, loss in ((3, 1.0), (1, 5.0)):
+        logits: Tensor = torch.zeros(count, 1)
+        seen.add(logits, torch.arange(count) % 2, torch.tensor(loss), 0.1)
+    assert seen.summarise()["loss"] == 2.0
