@@ -16,7 +16,7 @@ from pneumonia.network.predict import predict
 from pneumonia.network.weights import load_weights
 from pneumonia.training import classifier as classifier_module
 from pneumonia.training.callbacks import BestWeights
-from pneumonia.training.loop import Trained, TrainingData, train
+from pneumonia.training.loop import Trained, TrainingData, prepare, train
 from pneumonia.training.objective import Objective
 
 STILL = training().augment.model_copy(
@@ -99,6 +99,14 @@ def test_images_normalised_by_themselves_are_so_in_training_validation_and_use(
     for one, other in zip(lit.history, dim.history, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
         assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize(("arch", "expected"), [("resnet18", (0.449, 0.226)), ("test_resnet", (0.5, 0.5))])
+def test_imagenets_mean_and_deviation_are_the_architectures(
+    data: TrainingData, tmp_path: Path, arch: str, expected: tuple[float, float]
+) -> None:
+    _, description, _ = prepare(training(arch=arch, normalise="imagenet"), data, tmp_path)
+    assert (description.mean, description.std) == expected
 
 
 def test_head_alone_leaves_the_backbone_as_it_was(data: TrainingData, tmp_path: Path) -> None:
