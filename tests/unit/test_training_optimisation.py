@@ -8,7 +8,7 @@ from torch import nn
 
 from pneumonia.network.build import build
 from pneumonia.params import Training, load_params
-from pneumonia.training.optimisation import head_of, make_optimizer, make_step_schedule
+from pneumonia.training.optimisation import head_of, make_optimizer, make_step_schedule, may_be_fused
 
 STEPS = 10
 
@@ -78,3 +78,25 @@ def test_one_cycle_rises_and_falls(module: nn.Module) -> None:
 def test_plateau_does_not_move_with_the_steps(module: nn.Module) -> None:
     params = training(schedule="plateau")
     assert make_step_schedule(params, make_optimizer(params, module), STEPS) is None
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_fused_update_is_the_same_to_rounding(name: str) -> None:
+    updated = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        module = build("test_resnet", 2, 32)
+        optimizer = make_optimizer(training(optimizer=name, weight_decay=0.1), module, fused=fused)
+        module(torch.ones(2, 1, 32, 32)).square().mean().backward()
+        optimizer.step()
+        updated.append([parameter.detach().clone() for parameter in module.parameters()])
+    for plain, fused_one in zip(*updated, strict=True):
+        torch.testing.assert_close(plain, fused_one)
+
+
+def test_the_update_is_fused_on_a_gpu_unless_a_scaled_gradient_is_clipped() -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert may_be_fused(gpu, "bf16-mixed", 1.0)
+    assert may_be_fused(gpu, "16-mixed", 0.0)
+    assert not may_be_fused(gpu, "16-mixed", 1.0)
+    assert not may_be_fused(cpu, "bf16-mixed", 0.0)

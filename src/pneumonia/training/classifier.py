@@ -18,6 +18,7 @@ from pneumonia.training.optimisation import (
     make_optimizer,
     make_plateau_schedule,
     make_step_schedule,
+    may_be_fused,
 )
 from pneumonia.training.seen import Seen
 
@@ -52,7 +53,8 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser and schedule of params.yaml."""
-        optimizer = make_optimizer(self.params, self.network)
+        fused = may_be_fused(self.device, str(self.trainer.precision), self.params.gradient_clip)
+        optimizer = make_optimizer(self.params, self.network, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches) // self.params.epochs
         schedule = make_step_schedule(self.params, optimizer, steps)
         if schedule is not None:

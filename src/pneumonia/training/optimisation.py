@@ -2,14 +2,21 @@
 
 import math
 
+import torch
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from pneumonia.params import Training
 
 
-def make_optimizer(params: Training, module: nn.Module) -> optim.Optimizer:
-    """Make the optimiser named in params.yaml, with the head and the backbone as two groups of parameters."""
+def make_optimizer(params: Training, module: nn.Module, *, fused: bool = False) -> optim.Optimizer:
+    """Make the optimiser named in params.yaml, with the head and the backbone as two groups of parameters.
+
+    Args:
+        params: the top-level keys of params.yaml.
+        module: of timm.
+        fused: whether one kernel does the whole update, see `may_be_fused`.
+    """
     head = set(head_of(module).parameters())
     backbone_factor = params.backbone_lr_factor if params.finetune == "head_then_all" else 1.0
     groups = [
@@ -19,13 +26,29 @@ def make_optimizer(params: Training, module: nn.Module) -> optim.Optimizer:
             "lr": params.lr * backbone_factor,
         },
     ]
+    decay = params.weight_decay
+    one_kernel = fused or None  # None: PyTorch's choice among the others; False would rule out the next best
     match params.optimizer:
         case "sgd":
-            return optim.SGD(groups, momentum=params.momentum, weight_decay=params.weight_decay)
+            return optim.SGD(groups, momentum=params.momentum, weight_decay=decay, fused=one_kernel)
         case "adam":
-            return optim.Adam(groups, weight_decay=params.weight_decay)
+            return optim.Adam(groups, weight_decay=decay, fused=one_kernel)
         case "adamw":
-            return optim.AdamW(groups, weight_decay=params.weight_decay)
+            return optim.AdamW(groups, weight_decay=decay, fused=one_kernel)
+
+
+def may_be_fused(device: torch.device, precision: str, gradient_clip: float) -> bool:
+    """Whether the update is done by one kernel: on a GPU, where launching many small ones takes longer.
+
+    Not where a scaled fp16 gradient is clipped: the fused update takes the scale out itself, after that. On
+    the CPU it gains 2 % or nothing (benchmarks/results/step.json).
+
+    Args:
+        device: of the parameters.
+        precision: as Lightning names it.
+        gradient_clip: 0 for none.
+    """
+    return device.type == "cuda" and not (precision == "16-mixed" and gradient_clip)
 
 
 def head_of(module: nn.Module) -> nn.Module:
