@@ -61,13 +61,13 @@ MOVED: dict[str, Any] = STILL | {
     "scale": [0.8, 1.2],
 }
 REGRADED: dict[str, Any] = MOVED | {"brightness": 0.2, "contrast": 0.5, "gamma": 0.5}
-WORSE: dict[str, Any] = REGRADED | {"blur": 0.5, "noise": 0.03}
+WORSE: dict[str, Any] = REGRADED | {"blur": 0.35, "sharpen": 0.35, "noise": 0.03}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "nothing": {"augment": STILL},
     "moved": {"augment": MOVED},
     "moved, regraded": {"augment": REGRADED},
-    "moved, regraded, blurred, noisy": {"augment": WORSE},
+    "moved, regraded, blurred, sharpened, noisy": {"augment": WORSE},
     "the same, each image by its own mean and spread": {"augment": WORSE, "normalise": "image"},
     "the same, equalised at random": {"augment": WORSE | {"equalise": 0.3}, "normalise": "image"},
     "the same, mixup 0.2": {"augment": WORSE, "normalise": "image", "mixup": 0.2},

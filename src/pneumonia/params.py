@@ -43,6 +43,7 @@ class Augment(Section):
     equalise: Fraction
     gamma: Annotated[float, Field(ge=0, le=2)]
     blur: Fraction
+    sharpen: Fraction
     noise: Fraction
     erase: Fraction
 

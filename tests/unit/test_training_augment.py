@@ -34,6 +34,7 @@ NOTHING = Augment(
     equalise=0.0,
     gamma=0.0,
     blur=0.0,
+    sharpen=0.0,
     noise=0.0,
     erase=0.0,
 )
@@ -189,6 +190,7 @@ def test_gpu_and_cpu_make_the_same_pictures(images: torch.Tensor) -> None:
         scale=[0.8, 1.2],
         gamma=0.4,
         blur=0.5,
+        sharpen=0.5,
         noise=0.1,
         erase=0.5,
     )

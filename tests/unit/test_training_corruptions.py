@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import RandomErasing
 from torchvision.transforms.v2 import functional as tv
 from training_examples import small_data, training
 
-from pneumonia.training.corruptions import add_noise, blur, draw_rectangles, erase, gaussian_kernels
+from pneumonia.training.corruptions import add_noise, blur, draw_rectangles, erase, gaussian_kernels, sharpen
 from pneumonia.training.loop import train
 
 SIZE = 112
@@ -39,6 +39,23 @@ def test_images_that_are_not_blurred_keep_every_bit(greys: torch.Tensor) -> None
     assert 0.18 < changed.float().mean() < 0.32
     assert torch.equal(greys, before)
     assert blur(greys, 1e-9, generator()) is greys
+
+
+def test_sharpening_adds_part_of_what_the_blur_of_the_same_draws_takes(greys: torch.Tensor) -> None:
+    greys = 100 + greys / 8  # so that nothing is cut off
+    draws = generator()
+    softened = blur(greys, 1.0, draws)
+    strength = torch.rand(6, generator=draws)[:, None, None]
+    torch.testing.assert_close(sharpen(greys, 1.0, generator()), greys + strength * (greys - softened))
+
+
+def test_sharpening_stays_within_the_grey_levels_and_leaves_the_others_alone(greys: torch.Tensor) -> None:
+    many = greys[:1].expand(400, -1, -1)
+    sharpened = sharpen(many, 0.25, generator())
+    assert 0.18 < (sharpened != many).flatten(1).any(1).float().mean() < 0.32
+    assert sharpened.min() == 0
+    assert sharpened.max() == 255
+    assert sharpen(greys, 1e-9, generator()) is greys
 
 
 @pytest.mark.parametrize("size", [16, 64, 512])

@@ -26,7 +26,15 @@ from pneumonia.training.seen import Seen
 META = torch.device("meta")
 
 EVERYTHING = training().augment.model_copy(
-    update={"crop_area": [0.5, 1.0], "equalise": 0.5, "gamma": 0.2, "blur": 0.5, "noise": 0.1, "erase": 0.5}
+    update={
+        "crop_area": [0.5, 1.0],
+        "equalise": 0.5,
+        "gamma": 0.2,
+        "blur": 0.5,
+        "sharpen": 0.5,
+        "noise": 0.1,
+        "erase": 0.5,
+    }
 )
 
 

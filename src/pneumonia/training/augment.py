@@ -1,7 +1,7 @@
 """Random changes of training images, an image at a time in what is drawn, a batch at a time in what is done.
 
 All geometric changes of an image compose into one 2 x 3 matrix, hence one resampling; all changes of grey
-levels into one table of 256 entries, hence one look-up. Blur, noise and erasing come last (corruptions.py).
+levels into one table of 256 entries, hence one look-up. What corruptions.py does comes last.
 The draws come from a CPU generator whatever the device, so CPU and GPU train on the same images.
 """
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pneumonia.network.device import send
 from pneumonia.params import Augment
-from pneumonia.training.corruptions import add_noise, blur, erase
+from pneumonia.training.corruptions import add_noise, blur, erase, sharpen
 
 GREY_LEVELS = 256
 
@@ -46,6 +46,8 @@ class Augmenter:
         p = self.params
         if p.blur:
             greys = blur(greys, p.blur, generator)
+        if p.sharpen:
+            greys = sharpen(greys, p.sharpen, generator)
         if p.noise:
             greys = add_noise(greys, p.noise, generator)
         if p.erase:

@@ -32,17 +32,39 @@ def blur(greys: Tensor, probability: float, generator: Generator) -> Tensor:
     Returns:
         float32, shape (B, S, S).
     """
+    chosen, softened = _soften_some(greys, probability, generator)
+    return greys if not len(chosen) else greys.index_copy(0, chosen, softened)
+
+
+def sharpen(greys: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Enhance the edges of some of the images: add up to once more what a Gaussian takes away (unsharp mask).
+
+    Args:
+        greys: float32, shape (B, S, S), 0 to 255; at the edges it goes on as its mirror image.
+        probability: of an image to be sharpened, by a width and a strength of its own.
+        generator: on the CPU.
+
+    Returns:
+        float32, shape (B, S, S), those sharpened cut off at 0 and 255.
+    """
+    chosen, softened = _soften_some(greys, probability, generator)
+    strength = torch.rand(len(greys), generator=generator)
+    if not len(chosen):
+        return greys
+    picked = greys[chosen]
+    edges = (picked - softened) * send(strength, greys.device)[chosen, None, None]
+    return greys.index_copy(0, chosen, (picked + edges).clamp(0, 255))
+
+
+def _soften_some(greys: Tensor, probability: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draw which images and how wide a Gaussian: positions (C,), and these images blurred, (C, S, S)."""
     count, size = len(greys), greys.shape[-1]
     chosen = (torch.rand(count, generator=generator) < probability).nonzero()[:, 0]
     low, high = (sigma * size / BLUR_SIZE for sigma in BLUR_SIGMA)
     sigma = (low + (high - low) * torch.rand(count, generator=generator))[chosen]
-    if not len(chosen):
-        return greys
     chosen = send(chosen, greys.device)
     kernels = send(gaussian_kernels(sigma, radius=math.ceil(3 * high)), greys.device)
-    blurred = greys.clone()
-    blurred[chosen] = _along_rows(_along_rows(greys[chosen], kernels).mT, kernels).mT
-    return blurred
+    return chosen, _along_rows(_along_rows(greys[chosen], kernels).mT, kernels).mT
 
 
 def gaussian_kernels(sigma: Tensor, radius: int) -> Tensor:
