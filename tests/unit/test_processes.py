@@ -1,9 +1,9 @@
 """Which process of a training this is, as its environment says."""
 
 import os
+import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from pneumonia import processes
 from pneumonia.errors import UserError
 from pneumonia.processes import ALONE, STARTED_BY, Process, this_process
+
+SECONDS = 60
+"""After which a child that has not ended is a failed test."""
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",
@@ -110,20 +113,18 @@ CHILD = "from pneumonia.processes import end_with_parent as end; end(); print(fl
 
 
 def test_a_child_ends_when_its_parent_is_gone() -> None:
-    """Its standard input stays open, so it would wait for ever."""
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}]).wait()"
-    reading, writing = os.pipe()
-    environment = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[1])}
-    with (
-        os.fdopen(writing, "w"),
-        subprocess.Popen(
-            [sys.executable, "-c", parent], stdin=reading, stdout=subprocess.PIPE, env=environment
-        ) as process,
-    ):
+    with subprocess.Popen(
+        [sys.executable, "-c", parent],
+        stdin=subprocess.PIPE,  # which the child reads, and which stays open
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[1])},
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()  # it watches by now
         process.kill()
-        began = time.monotonic()
-        assert process.stdout.read() == b""  # when nobody is left who could write
-        assert time.monotonic() - began < 300
-    os.close(reading)
+        process.wait()
+        # At its end, when nobody is left who could write.
+        ended, _, _ = select.select([process.stdout], [], [], SECONDS)
+        assert ended
+        assert process.stdout.read() == b""

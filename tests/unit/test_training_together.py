@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from pneumonia import processes
+
 SCRIPT = Path(__file__).with_name("training_together.py")
 SECONDS = 300
 """After which processes that wait for each other are a failed test."""
@@ -34,6 +36,8 @@ VARIABLES = (
     "TORCHELASTIC",
     "SLURM_",
 )
+OURS = {"PYTHONPATH": str(Path(processes.__file__).parents[1]), "LOCAL_RANK": "0"}
+"""With a variable that something else has left."""
 
 
 def start(root: Path, launcher: tuple[str, ...], **values: Any) -> tuple[int, str]:
@@ -42,7 +46,7 @@ def start(root: Path, launcher: tuple[str, ...], **values: Any) -> tuple[int, st
     module = ["-m", *launcher] if launcher else []
     with subprocess.Popen(
         [sys.executable, *module, str(SCRIPT), str(root), json.dumps(values)],
-        env={k: v for k, v in os.environ.items() if not k.startswith(VARIABLES)} | {"LOCAL_RANK": "0"},
+        env={k: v for k, v in os.environ.items() if not k.startswith(VARIABLES)} | OURS,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -128,6 +132,12 @@ def test_only_the_first_tells_of_its_epochs(odd: Path) -> None:
 
 def test_torchrun_gives_the_same_as_our_trainer(odd: Path, tmp_path: Path) -> None:
     run(tmp_path, TORCHRUN, devices=2, balance="class_weights", **ODD)
+    assert_same_bytes(tmp_path / "1.safetensors", odd / "two" / "0.safetensors")
+
+
+def test_a_full_disk_costs_the_state_and_not_the_training(odd: Path, tmp_path: Path) -> None:
+    run(tmp_path, full=True, devices=2, balance="class_weights", **ODD)
+    assert "the state of the training cannot be kept" in (tmp_path / "output").read_text("utf-8")
     assert_same_bytes(tmp_path / "1.safetensors", odd / "two" / "0.safetensors")
 
 

@@ -2,9 +2,11 @@
 
 Values of the JSON are hyperparameters, but for: `images` and `val`, how many of them there are; `still`, no
 augmentation; `diverge`, the rank whose loss becomes infinite in the second epoch; `die`, the rank that kills
-itself there. What the process of a rank saw and ended with is in ROOT/RANK.json and ROOT/RANK.safetensors.
+itself there; `full`, whether the disk takes nothing. What the process of a rank saw and ended with is in
+ROOT/RANK.json and ROOT/RANK.safetensors.
 """
 
+import errno
 import json
 import os
 import signal
@@ -34,8 +36,14 @@ def part_of_the_data(images: int, val: int) -> TrainingData:
     )
 
 
+def full_disk(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def main(root: Path, values: dict[str, Any]) -> None:
     diverge, die = values.pop("diverge", None), values.pop("die", None)
+    if values.pop("full", False):
+        os.fsync = full_disk
     data = part_of_the_data(values.pop("images", 64), values.pop("val", 32))
     if values.pop("still", False):
         values["augment"] = STILL
