@@ -11,20 +11,37 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pneumonia.atomic import disk_errors_in_words, in_words
-from pneumonia.errors import UserError
+from pneumonia.errors import SharedError, UserError
 from pneumonia.params import Params, load_params
+from pneumonia.processes import ALONE, end_with_parent, this_process
 
 LOCKS = Path(".cache")
 
 
-def run(stage: Callable[[Params], None]) -> None:
-    """Check params.yaml, run the stage, and turn what a user can mend into a sentence and exit status 1."""
+def run(stage: Callable[[Params], None], *, together: bool = False) -> None:
+    """Check params.yaml, run the stage, and turn what a user can mend into a sentence and exit status 1.
+
+    Args:
+        stage: the stage.
+        together: whether it runs in as many processes as params.yaml says. The first one answers for all.
+    """
     # As an exception, an end from outside lets half-written files be removed and workers be stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    process = ALONE
     try:
         params = load_params()
-        with _alone(stage.__name__):
+        if together:
+            process = this_process(params.devices, params.nodes)
+        if process.first:
+            with _alone(stage.__name__):
+                stage(params)
+        else:
+            if process.launcher == "trainer":
+                end_with_parent()
             stage(params)
+    except SharedError as error:
+        # Whoever has started the processes ends them all when one has failed: the first is to say why.
+        sys.exit(f"error: {error}" if process.first else 0)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -8,6 +8,7 @@ from pneumonia import paths
 from pneumonia.network.device import deterministic_or_a_sentence
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Params
+from pneumonia.processes import this_process
 from pneumonia.tracking.record import track_training
 from pneumonia.training.data import read_training_data
 from pneumonia.training.loop import Trained
@@ -17,8 +18,15 @@ from stages.entry import repository_root, run
 
 
 def train(params: Params) -> None:
-    """Write the best weights, the history of the epochs and the metrics of the best one."""
+    """Write the best weights, the history of the epochs and the metrics of the best one.
+
+    Of several processes that train together the first one does; the others only train.
+    """
     data = read_training_data(paths.INDEX, paths.SPLIT, paths.STATISTICS, paths.IMAGES)
+    if not this_process(params.devices, params.nodes).first:
+        with deterministic_or_a_sentence(params.arch):
+            fit(params.training, data, repository_root())
+        return
     with track_training(Path.cwd(), params) as log:
         with deterministic_or_a_sentence(params.arch):
             trained = fit(params.training, data, repository_root(), on_epoch=log.log_epoch)
@@ -42,4 +50,4 @@ def summarise(trained: Trained) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    run(train)
+    run(train, together=True)

@@ -34,6 +34,7 @@ class Protection(NamedTuple):
 
 
 LIBRARY, UNIT = "src/pneumonia", "tests/unit"
+TOGETHER = f"{UNIT}/test_training_together.py"
 
 PROTECTIONS = {
     "The same bytes": [
@@ -290,11 +291,62 @@ PROTECTIONS = {
             f"{UNIT}/test_audit.py::test_ci_runs_on_the_lowest_and_the_highest_supported_python",
         ),
     ],
+    "Together": [
+        Protection(
+            "no image is in two parts of a batch",
+            f"{LIBRARY}/training/parts.py",
+            "part = batch[rank::world]",
+            "part = batch[0::world]",
+            f"{UNIT}/test_training_parts.py::test_the_parts_of_a_batch_are_disjoint_and_together_it",
+        ),
+        Protection(
+            "a part weighs what it is of its batch",
+            f"{LIBRARY}/training/classifier.py",
+            "return loss if share.factor == 1 else loss * share.factor",
+            "return loss",
+            f"{TOGETHER}::test_they_end_with_the_same_weights_as_each_other_and_as_one_with_whole_batches",
+        ),
+        Protection(
+            "no image counts twice",
+            f"{LIBRARY}/training/classifier.py",
+            "if share.images:",
+            "if share:",
+            f"{TOGETHER}::test_their_metrics_are_those_of_one_process",
+        ),
+        Protection(
+            "a loss that is not finite in one process stops all",
+            f"{LIBRARY}/training/seen.py",
+            "gather(self._first_here())",
+            "[self._first_here()]",
+            f"{TOGETHER}::test_a_loss_that_is_not_finite_in_one_ends_both_and_the_first_says_it",
+        ),
+        Protection(
+            "the statistics of batch norm are the same in all",
+            f"{LIBRARY}/training/distributed.py",
+            "if buffer.is_floating_point():",
+            "if buffer is None:",
+            f"{TOGETHER}::test_one_that_is_killed_ends_the_other_and_they_go_on_together_with_the_same_bytes",
+        ),
+        Protection(
+            "a full disk in the first does not part them",
+            f"{LIBRARY}/training/resume.py",
+            "            trainer.strategy.barrier()  # where the other processes wait until it is written\n",
+            "",
+            f"{TOGETHER}::test_a_full_disk_costs_the_state_and_not_the_training",
+        ),
+        Protection(
+            "a process ends with the one that started it",
+            f"{LIBRARY}/processes.py",
+            "        os._exit(1)",
+            "        pass",
+            f"{UNIT}/test_processes.py::test_a_child_ends_when_its_parent_is_gone",
+        ),
+    ],
     "Not fooled": [
         Protection(
             "a loss that is not finite stops the training",
-            f"{LIBRARY}/training/classifier.py",
-            "if not torch.isfinite(loss):",
+            f"{LIBRARY}/training/seen.py",
+            "if not math.isfinite(loss):",
             "if loss is None:",
             f"{UNIT}/test_training_loop.py::test_a_loss_that_is_not_finite_in_validation_stops_too",
         ),

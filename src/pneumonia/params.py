@@ -170,6 +170,8 @@ class Training(Section):
     patience: Count
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "gpu"]
+    devices: PositiveCount
+    nodes: PositiveCount
     threads: Annotated[int, Field(ge=1, le=1024)]
     deterministic: bool
 
@@ -184,6 +186,11 @@ class Training(Section):
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}; it must be below epochs, {self.epochs}")
         if self.pos_weight != 1 and self.loss != "bce":
             raise ValueError(f"pos_weight is {self.pos_weight:g}; it acts with loss bce only, else keep it 1")
+        if self.batch_size % (self.devices * self.nodes):
+            raise ValueError(
+                f"batch_size is {self.batch_size}; it must be divisible by devices times nodes, "
+                f"{self.devices * self.nodes}, of which each takes a part"
+            )
         return self
 
 

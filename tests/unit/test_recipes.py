@@ -28,7 +28,7 @@ from pneumonia.training.loop import Trained, TrainingData, train
 
 ROOT = Path(__file__).parents[2]
 NAMES = recipe_names(ROOT)
-YOURS = {"seed", "precision", "device", "threads", "deterministic"}
+YOURS = {"seed", "precision", "device", "devices", "nodes", "threads", "deterministic"}
 """Keys of training that a recipe leaves to whoever runs it."""
 
 

@@ -21,6 +21,7 @@ from pneumonia.training.batches import PackedImages
 from pneumonia.training.callbacks import ProgressBar
 from pneumonia.training.classifier import LOOK_EVERY, Classifier, DivergedError
 from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.parts import whole
 from pneumonia.training.seen import Seen
 
 META = torch.device("meta")
@@ -116,29 +117,29 @@ def test_the_progress_bar_reads_the_loss_only_when_it_is_drawn(capsys: pytest.Ca
     bar.bar.mininterval = 0
     bar.on_train_batch_end(trainer, classifier, {"loss": Loss()}, None, 500)
     assert Loss.read == 1
+    trainer.current_epoch = 1
     bar.on_train_end(trainer, classifier)
     assert "501/1000" in (shown := capsys.readouterr().err)
-    assert "loss 0.250" in shown
+    assert "epoch 1/1, loss 0.250" in shown
+    assert "epoch 2" not in shown
 
 
-def test_a_late_look_names_the_first_batch_with_its_loss_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Classifier, "device", META)
+def test_a_late_look_names_the_first_batch_with_its_loss_and_rate() -> None:
     classifier = classifier_on_meta()
     outputs, labels = torch.zeros(2, 2), torch.tensor([0, 1])
     for batch in range(LOOK_EVERY):
         classifier.rate = batch / 1000
         loss = torch.tensor({40: torch.inf, 41: torch.nan}.get(batch, 1.0))
-        if batch < LOOK_EVERY - 1:
-            classifier._add(outputs, labels, loss, "loss")
+        classifier.seen.add(outputs, labels, loss, whole(batch, 2), classifier.rate)
     with pytest.raises(DivergedError, match=r"the loss became inf in epoch 0, batch 40, .* rate of 0\.04\."):
-        classifier._add(outputs, labels, loss, "loss")
+        classifier.require_finite("loss")
 
 
 def test_each_loss_is_looked_at_once() -> None:
     seen, outputs = Seen(), torch.zeros(2, 2)
     losses = [1.0, 2.0, torch.nan]
     for batch, loss in enumerate(losses):
-        seen.add(outputs, torch.tensor([0, 1]), torch.tensor(loss), 0.1)
+        seen.add(outputs, torch.tensor([0, 1]), torch.tensor(loss), whole(batch, 2), 0.1)
         found = seen.first_not_finite()
         assert (found is None) == (batch < 2)
     assert found is not None
@@ -148,7 +149,7 @@ def test_each_loss_is_looked_at_once() -> None:
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
     seen = Seen()
-    for count, loss in ((3, 1.0), (1, 5.0)):
+    for batch, (count, loss) in enumerate([(3, 1.0), (1, 5.0)]):
         logits: Tensor = torch.zeros(count, 1)
-        seen.add(logits, torch.arange(count) % 2, torch.tensor(loss), 0.1)
+        seen.add(logits, torch.arange(count) % 2, torch.tensor(loss), whole(batch, count), 0.1)
     assert seen.summarise()["loss"] == 2.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_examples import small_data, training
+from training_examples import STILL, small_data, training
 
 from pneumonia.errors import UserError
 from pneumonia.network.device import choose_compute
@@ -18,17 +18,6 @@ from pneumonia.training import classifier as classifier_module
 from pneumonia.training.callbacks import BestWeights
 from pneumonia.training.loop import Trained, TrainingData, prepare, train
 from pneumonia.training.objective import Objective
-
-STILL = training().augment.model_copy(
-    update={
-        "flip_horizontal": 0.0,
-        "rotation": 0.0,
-        "translation": 0.0,
-        "scale": [1.0, 1.0],
-        "brightness": 0.0,
-        "contrast": 0.0,
-    }
-)
 
 
 @pytest.fixture(scope="module")

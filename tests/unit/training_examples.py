@@ -27,6 +27,19 @@ def training(**values: Any) -> Training:
     )
 
 
+STILL = training().augment.model_copy(
+    update={
+        "flip_horizontal": 0.0,
+        "rotation": 0.0,
+        "translation": 0.0,
+        "scale": [1.0, 1.0],
+        "brightness": 0.0,
+        "contrast": 0.0,
+    }
+)
+"""No augmentation."""
+
+
 def small_data() -> TrainingData:
     """96 images; those of pneumonia have a bright square."""
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from pneumonia.errors import UserError
+from pneumonia.errors import SharedError, UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -82,7 +82,7 @@ def deterministic_or_a_sentence(arch: str) -> Iterator[None]:
     """Say what to do where PyTorch has no deterministic algorithm for a part of the architecture.
 
     Raises:
-        UserError: in place of PyTorch's RuntimeError.
+        SharedError: in place of PyTorch's RuntimeError.
     """
     try:
         yield
@@ -90,7 +90,7 @@ def deterministic_or_a_sentence(arch: str) -> Iterator[None]:
         operation, found, _ = str(error).partition(" does not have a deterministic implementation")
         if not found:
             raise
-        raise UserError(
+        raise SharedError(
             f"{arch} uses {operation}, for which PyTorch has no deterministic algorithm here; set "
             "deterministic: false in params.yaml, or another arch."
         ) from error

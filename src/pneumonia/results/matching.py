@@ -11,7 +11,7 @@ from pneumonia.recipes import overlaid, recipe_params
 PLAIN = "plain"
 """The recipe that states every key of training, switched off."""
 
-YOURS = ("seed", "precision", "device", "threads", "deterministic")
+YOURS = ("seed", "precision", "device", "devices", "nodes", "threads", "deterministic")
 """Keys of training that whoever runs a recipe chooses."""
 
 LEFT_OUT: dict[str, tuple[str, ...]] = {

@@ -133,7 +133,9 @@ def in_order(count: int, batch_size: int) -> list[list[int]]:
     return [list(range(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]
 
 
-def epoch_generator(seed: int, epoch: int, purpose: int) -> Generator:
-    """Make a CPU generator for one purpose in one epoch, independent of all others."""
-    state = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0]
+def epoch_generator(seed: int, epoch: int, purpose: int, rank: int = 0) -> Generator:
+    """Make a CPU generator for one purpose in one epoch and process, independent of all others."""
+    state = np.random.SeedSequence([seed, epoch, purpose, *([rank] if rank else [])]).generate_state(
+        1, np.uint64
+    )[0]
     return Generator().manual_seed(int(state >> np.uint64(1)))

@@ -99,11 +99,11 @@ class ProgressBar(Callback):
     ) -> None:
         """Show loss, learning rate and the last validation, when it is time to draw."""
         classifier = _classifier(pl_module)
-        loss: Tensor = outputs["loss"]
+        epoch, loss = trainer.current_epoch + 1, outputs["loss"]
 
         def describe() -> str:
             shown = [
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+                f"epoch {epoch}/{trainer.max_epochs}",
                 f"loss {float(loss):.3f}",  # waits for the device
                 f"lr {classifier.rate:.2g}",
             ]

@@ -5,12 +5,14 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from pneumonia.errors import UserError
+from pneumonia.errors import SharedError
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.predict import normalise
 from pneumonia.params import Training
+from pneumonia.processes import ALONE, Process
 from pneumonia.training.augment import Augmenter
 from pneumonia.training.batches import epoch_generator
+from pneumonia.training.distributed import average_buffers
 from pneumonia.training.mixup import mix
 from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import (
@@ -20,13 +22,14 @@ from pneumonia.training.optimisation import (
     make_step_schedule,
     may_be_fused,
 )
+from pneumonia.training.parts import Parts, whole
 from pneumonia.training.seen import Seen
 
 LOOK_EVERY = 100
 """Batches after which a GPU is asked whether all losses were finite."""
 
 
-class DivergedError(UserError):
+class DivergedError(SharedError):
     """The loss is not finite any more."""
 
 
@@ -39,12 +42,15 @@ class Classifier(L.LightningModule):
         network: nn.Module,
         objective: Objective,
         description: NetworkDescription,
+        process: Process = ALONE,
     ) -> None:
         super().__init__()
         self.params = params
         self.network = network
         self.objective = objective
         self.description = description
+        self.process = process
+        self.parts: Parts | None = None
         self.augmenter = Augmenter(params.augment)
         self.generator = torch.Generator()
         self.seen = Seen()
@@ -67,9 +73,10 @@ class Classifier(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Freeze or thaw the backbone, and start the epoch's own streams of random numbers."""
-        self.generator = epoch_generator(self.params.seed, self.current_epoch, purpose=1)
+        seed, epoch, rank = self.params.seed, self.current_epoch, self.process.rank
+        self.generator = epoch_generator(seed, epoch, purpose=1, rank=rank)
         # What the network draws itself, for dropout, comes from PyTorch's own generators.
-        torch.manual_seed(epoch_generator(self.params.seed, self.current_epoch, purpose=2).initial_seed())
+        torch.manual_seed(epoch_generator(seed, epoch, purpose=2, rank=rank).initial_seed())
         self.seen = Seen()
         frozen = self.params.finetune == "head" or (
             self.params.finetune == "head_then_all" and self.current_epoch < self.params.head_epochs
@@ -79,7 +86,7 @@ class Classifier(L.LightningModule):
         head_of(self.network).train().requires_grad_(True)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Loss of one augmented batch: images uint8 (B, S, S), labels (B,)."""
+        """Loss of one augmented batch, or of a part of it: images uint8 (B, S, S), labels (B,)."""
         images, labels = batch
         self.rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         greys = self.augmenter(images, self.generator)
@@ -88,11 +95,20 @@ class Classifier(L.LightningModule):
             greys, targets = mix(greys, labels, self.params.mixup, self.generator)
         outputs = self.network(normalise(greys, self.description))
         loss: Tensor = self.objective(outputs, targets)
-        self._add(outputs, labels, loss, "loss")
-        return loss
+        share = self.parts[0].shares[batch_index] if self.parts else whole(batch_index, len(labels))
+        if share.images:
+            self.seen.add(outputs, labels, loss, share, self.rate)
+        if (batch_index + 1) % self._look_every == 0:
+            self.require_finite("loss")
+        return loss if share.factor == 1 else loss * share.factor
+
+    def on_validation_start(self) -> None:
+        """Give all processes the same statistics of batch norm."""
+        average_buffers(self.network)
 
     def on_validation_epoch_start(self) -> None:
         """Keep what training saw, and start anew."""
+        average_buffers(self.network)  # of averaged weights, which are in place by now
         self.require_finite("loss")
         self.trained = self.seen
         self.seen = Seen()
@@ -102,16 +118,18 @@ class Classifier(L.LightningModule):
         images, labels = batch
         outputs = self.network(normalise(images, self.description))
         loss = self.objective(outputs, labels)
-        self._add(outputs, labels, loss, "validation loss")
+        share = self.parts[1].shares[batch_index] if self.parts else whole(batch_index, len(labels))
+        self.seen.add(outputs, labels, loss, share, self.rate)
+        # Several processes have not the same number of batches to look after together.
+        if self.parts is None and (batch_index + 1) % self._look_every == 0:
+            self.require_finite("validation loss")
 
-    def _add(self, outputs: Tensor, labels: Tensor, loss: Tensor, name: str) -> None:
-        self.seen.add(outputs, labels, loss, self.rate)
-        every = 1 if self.device.type == "cpu" else LOOK_EVERY
-        if len(self.seen.losses) % every == 0:
-            self.require_finite(name)
+    @property
+    def _look_every(self) -> int:
+        return 1 if self.device.type == "cpu" else LOOK_EVERY
 
     def require_finite(self, name: str) -> None:
-        """Look at the losses of this epoch that nobody has looked at yet; a GPU is waited for.
+        """Look at the losses of this epoch that nobody has looked at yet, in all processes together.
 
         Args:
             name: what a loss is called in the message.

@@ -21,11 +21,21 @@ from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Training
+from pneumonia.processes import ALONE, Process, this_process
 from pneumonia.training.averaging import AverageWeights
 from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader, place
 from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
 from pneumonia.training.classifier import Classifier, DivergedError, monitor_mode
+from pneumonia.training.distributed import (
+    Agreement,
+    distribution,
+    environment,
+    lost_process_in_words,
+    own_device,
+    share_statistics,
+)
 from pneumonia.training.objective import Objective, outputs_of
+from pneumonia.training.parts import Parts, TrainingParts, ValidationParts
 from pneumonia.training.resume import StateKeeper, States, training_key
 from pneumonia.training.state_file import StateFiles
 
@@ -73,34 +83,42 @@ def train(
 ) -> Trained:
     """Train the network of params.yaml and keep the epoch that is best on validation.
 
-    A training that was interrupted goes on after its last finished epoch.
+    A training that was interrupted goes on after its last finished epoch. With several processes each calls
+    this; those of one machine are started by the trainer, which runs the program's command again.
 
     Args:
         params: the top-level keys of params.yaml.
         data: images, rows, labels, mean and standard deviation.
         root: of the repository: what a relative path of `pretrained` counts from, and where the state of an
             unfinished training is kept.
-        on_epoch: called with the epoch's number and its metrics, for the epochs before an interruption too.
+        on_epoch: called with the epoch's number and its metrics, for the epochs before an interruption too;
+            in the first process only.
 
     Raises:
         UserError: a parameter that this machine or these data cannot serve; a loss that is not finite.
     """
-    compute, description, classifier = prepare(params, data, root)
+    process = this_process(params.devices, params.nodes)
+    compute, description, classifier = prepare(params, data, root, process)
     network = classifier.network
-    states = States(root, training_key(params, _arrays(data), network, compute))
+    key = training_key(params, _arrays(data), network, compute)
+    states = States(root, key, keeper=process.first)
     found = states.newest()
-    if found is not None:
+    if found is not None and process.first:
         print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
-    best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch)
+    best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch if process.first else None)
     callbacks: list[Callback] = [best, keeper, StateKeeper(states)]
+    if process.world > 1:
+        callbacks.append(Agreement(key, found.epochs if found else 0))
     if params.average_weights:
         callbacks.append(AverageWeights(params.average_weights, compute.device))
-    trainer = make_trainer(params, compute, callbacks)
-    loaders = make_loaders(params, data, compute.device)
+    trainer = make_trainer(params, compute, callbacks, process=process)
+    classifier.parts = make_parts(params, data, classifier.objective, process)
+    loaders = make_loaders(params, data, compute.device, classifier.parts)
     try:
-        trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
+        with lost_process_in_words(process):
+            trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
     except DivergedError as error:
-        if best.weights:
+        if best.weights and process.first:
             network.load_state_dict(best.weights)
             kept = _keep_best(states.diverged, network, description)
             raise DivergedError(
@@ -121,34 +139,47 @@ def _keep_best(path: Path, network: nn.Module, description: NetworkDescription) 
 
 
 def prepare(
-    params: Training, data: TrainingData, root: Path
+    params: Training, data: TrainingData, root: Path, process: Process = ALONE
 ) -> tuple[Compute, NetworkDescription, Classifier]:
     """Settle the device, seed all generators and build the network with its objective; see `train`."""
     _require_both_classes(data)
     compute = choose_compute(
         params.device, params.precision, params.threads, deterministic=params.deterministic
     )
+    compute = own_device(compute, params, process)
     L.seed_everything(params.seed, verbose=False)
     description = _describe(params, data)
-    network = _build(params, description, root)
+    network = share_statistics(_build(params, description, root), compute, process)
     objective = Objective(params, data.train_labels)
-    return compute, description, Classifier(params, network, objective, description)
+    return compute, description, Classifier(params, network, objective, description, process)
 
 
-def make_loaders(params: Training, data: TrainingData, device: torch.device) -> tuple[Loader, Loader]:
-    """Loaders of training and of validation."""
-    oversample = params.balance == "oversampling"
-    order = EpochOrder(data.train_labels, params.batch_size, params.seed, oversample=oversample)
+def make_loaders(
+    params: Training, data: TrainingData, device: torch.device, parts: Parts | None = None
+) -> tuple[Loader, Loader]:
+    """Loaders of training and of validation, of whole batches or of these parts of them."""
+    order, batches = parts or _make_orders(params, data)
     images = place(data.images, device)
     ahead = device.type != "cpu" and not isinstance(images, torch.Tensor)
     return (
         make_loader(PackedImages(images, data.train_rows, data.train_labels), order, ahead=ahead),
-        make_loader(
-            PackedImages(images, data.val_rows, data.val_labels),
-            in_order(len(data.val_rows), params.batch_size),
-            ahead=ahead,
-        ),
+        make_loader(PackedImages(images, data.val_rows, data.val_labels), batches, ahead=ahead),
     )
+
+
+def make_parts(params: Training, data: TrainingData, objective: Objective, process: Process) -> Parts | None:
+    """What a process takes of the batches of training and of validation; None where it takes them whole."""
+    if process.world == 1:
+        return None
+    order, batches = _make_orders(params, data)
+    weights = objective.weights(data.train_labels)
+    return TrainingParts(order, weights, process), ValidationParts(batches, process)
+
+
+def _make_orders(params: Training, data: TrainingData) -> tuple[EpochOrder, list[list[int]]]:
+    oversample = params.balance == "oversampling"
+    order = EpochOrder(data.train_labels, params.batch_size, params.seed, oversample=oversample)
+    return order, in_order(len(data.val_rows), params.batch_size)
 
 
 def _arrays(data: TrainingData) -> dict[str, NDArray[Any]]:
@@ -178,31 +209,34 @@ def _build(params: Training, description: NetworkDescription, root: Path) -> nn.
     return build_pretrained(arch, outputs, size, params.pretrained, root)
 
 
-def make_trainer(params: Training, compute: Compute, callbacks: list[Callback], steps: int = -1) -> L.Trainer:
+def make_trainer(
+    params: Training, compute: Compute, callbacks: list[Callback], steps: int = -1, process: Process = ALONE
+) -> L.Trainer:
     """Trainer for so many epochs, or so many steps if these are fewer; -1 for no such limit."""
     # What the trainer says of itself and of loader workers, which an array in memory does not need.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     if params.patience:
         mode = monitor_mode(params.monitor)
         callbacks = [*callbacks, EarlyStopping(params.monitor, patience=params.patience, mode=mode)]
     return L.Trainer(
         accelerator="gpu" if compute.device.type == "cuda" else "cpu",
-        devices=1,
         precision=TRAINER_PRECISION[compute.precision],
         max_epochs=params.epochs,
         max_steps=steps,
         gradient_clip_val=params.gradient_clip or None,
         deterministic=params.deterministic,
         benchmark=not params.deterministic,
-        callbacks=[*callbacks, ProgressBar()],
-        plugins=[StateFiles()],
+        callbacks=[*callbacks, ProgressBar()] if process.first else callbacks,
+        plugins=[StateFiles(), environment(process)],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        **distribution(params, process),
     )
 
 

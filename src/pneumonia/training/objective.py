@@ -40,6 +40,13 @@ class Objective(nn.Module):
         targets = torch.tensor([self.smoothing / 2, 1 - self.smoothing / 2])
         self.register_buffer("smoothed", targets, persistent=False)
 
+    def weights(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weight of each image in the mean over a batch: shape (B,). Blends of a batch add up to the same."""
+        if self.loss == "cross_entropy":
+            weights: NDArray[np.float64] = self.class_weights.double().numpy()[labels]
+            return weights
+        return np.ones(len(labels))
+
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Loss of outputs (B, 1) or (B, 2), a scalar.
 

@@ -36,6 +36,7 @@ def measure(
 
     Model, objective, optimiser, batches and augmentation are those of a training; its schedule, early
     stopping and, with head_then_all, its second stage are not: it is the head whose `lr` is looked for.
+    It runs in one process, whatever `devices` and `nodes` are: batches are the same.
 
     Args:
         params: the top-level keys of params.yaml; their `lr` does not matter.
@@ -54,7 +55,8 @@ def measure(
     epochs = math.ceil(steps / math.ceil(len(data.train_rows) / params.batch_size))
     finetune = "head" if params.finetune == "head_then_all" else params.finetune
     changes = {"lr": low, "epochs": epochs, "schedule": "constant", "warmup_epochs": 0, "patience": 0}
-    tested = params.model_copy(update={**changes, "finetune": finetune})
+    alone = {"devices": 1, "nodes": 1}
+    tested = params.model_copy(update={**changes, **alone, "finetune": finetune})
     compute, _, classifier = prepare(tested, data, root)
     growing = _GrowingRate((high / low) ** (1 / (steps - 1)), span_of(steps))
     trainer = make_trainer(tested, compute, [growing], steps)

@@ -53,9 +53,18 @@ class Found(NamedTuple):
 class States:
     """The states of one training, one file an epoch."""
 
-    def __init__(self, root: Path, key: str) -> None:
+    def __init__(self, root: Path, key: str, *, keeper: bool = True) -> None:
+        """Look after the states.
+
+        Args:
+            root: of the repository.
+            key: of `training_key`.
+            keeper: whether this process removes what is old or damaged; of several that train together one.
+        """
         self.folder = root / FOLDER / key
-        self._remove_old_trainings()
+        self.keeper = keeper
+        if keeper:
+            self._remove_old_trainings()
 
     def file(self, epochs: int) -> Path:
         """Where the state after so many finished epochs belongs."""
@@ -64,15 +73,18 @@ class States:
     def newest(self) -> Found | None:
         """The newest state that is whole; None without any.
 
-        A damaged one is removed, with a line on stderr.
+        A damaged one is removed by the keeper, with a line on stderr.
         """
         for file in self._files():
             try:
                 read_state(file)
                 return Found(file, int(file.stem.removeprefix("epoch-")))
             except DamagedStateError:
-                print(f"warning: {file} is damaged; the state before it is taken.", file=sys.stderr)
-                file.unlink(missing_ok=True)
+                if self.keeper:
+                    print(f"warning: {file} is damaged; the state before it is taken.", file=sys.stderr)
+                    file.unlink(missing_ok=True)
+            except FileNotFoundError:
+                pass  # the keeper was quicker
         return None
 
     def remove_all_but_the_newest(self) -> None:
@@ -135,9 +147,11 @@ class StateKeeper(Callback):
         self.epochs = trainer.current_epoch
         file = self.states.file(self.epochs)
         try:
-            trainer.save_checkpoint(file)
-            self.states.remove_all_but_the_newest()
+            trainer.save_checkpoint(file)  # writes in the first process only
+            if self.states.keeper:
+                self.states.remove_all_but_the_newest()
         except OSError as error:
+            trainer.strategy.barrier()  # where the other processes wait until it is written
             if not self.warned:
                 tqdm.write(  # past the progress bar
                     f"warning: the state of the training cannot be kept in {file.parent} ({error.strerror}); "
