@@ -48,9 +48,9 @@ from pneumonia.network.device import Compute, choose_compute
 from pneumonia.network.predict import normalise
 from pneumonia.params import Training, load_params
 from pneumonia.training.classifier import Classifier
-from pneumonia.training.loop import TrainingData, make_loaders, make_trainer
+from pneumonia.training.loop import TRAINER_PRECISION, TrainingData, make_loaders, make_trainer
 from pneumonia.training.objective import Objective
-from pneumonia.training.optimisation import make_optimizer
+from pneumonia.training.optimisation import make_optimizer, may_be_fused
 
 RESULTS = Path(__file__).parent / "results"
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
@@ -133,7 +133,8 @@ def limit(params: Training, compute: Compute, size: int, steps: int, clock: Cloc
     labels = torch.arange(params.batch_size, device=compute.device) % 2
     network = build(params.arch, description.outputs, size).to(compute.device).train()
     objective = Objective(params, np.array([0, 1])).to(compute.device)
-    optimizer = make_optimizer(params, network)
+    fused = may_be_fused(compute.device, TRAINER_PRECISION[compute.precision], params.gradient_clip)
+    optimizer = make_optimizer(params, network, fused=fused)
 
     def work() -> None:
         for _ in range(steps):
