@@ -109,5 +109,5 @@ def _what_to_run(devices: int, nodes: int) -> str:
     return (
         f"run `torchrun --nnodes {nodes} --nproc-per-node {devices} --rdzv-backend c10d "
         f"--rdzv-endpoint HOST:29500 -m stages.train` on every machine, or `srun --nodes {nodes} "
-        f"--ntasks-per-node {devices} {COMMAND}`, and then `dvc commit train` on one."
+        f"--ntasks-per-node {devices} {COMMAND}`, and then `dvc commit --force train` on one."
     )

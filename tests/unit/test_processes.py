@@ -98,7 +98,7 @@ def test_a_training_in_one_process_is_alone_in_each_task_of_a_job(monkeypatch: p
             {},
             1,
             2,
-            "run `torchrun --nnodes 2 --nproc-per-node 1 .*, or `srun .*`, and then `dvc commit train`",
+            "run `torchrun --nnodes 2 --nproc-per-node 1 .*, or `srun .* then `dvc commit --force train`",
         ),
     ],
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pneumonia.errors import UserError
+from pneumonia.errors import SharedError, UserError
 from pneumonia.params import Params
+from pneumonia.processes import Process
 from stages.entry import repository_root, run
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,37 @@ def test_a_stage_does_not_run_twice_at_once_and_runs_again_afterwards() -> None:
     run(train)
     expected = f"error: The stage train is already running in {Path.cwd()}; wait for its end and run again."
     assert refusals == [expected, expected]
+
+
+@pytest.fixture
+def _second_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.entry.this_process", lambda devices, nodes: Process(1, 2, 1, "torchrun"))
+
+
+@pytest.mark.usefixtures("_second_of_two")
+def test_the_second_process_of_a_training_runs_beside_the_first() -> None:
+    def train(params: Params) -> None:
+        run(seen.append, together=True)
+
+    seen: list[Params] = []
+    run(train)  # holds the lock
+    assert len(seen) == 1
+
+
+@pytest.mark.usefixtures("_second_of_two")
+def test_what_all_processes_end_with_the_first_one_says(capsys: pytest.CaptureFixture[str]) -> None:
+    def ending(error: UserError, *, together: bool) -> int | str | None:
+        def stage(params: Params) -> None:
+            raise error
+
+        with pytest.raises(SystemExit) as caught:
+            run(stage, together=together)
+        return caught.value.code
+
+    assert ending(SharedError("Diverged."), together=True) == 0
+    assert ending(SharedError("Diverged."), together=False) == "error: Diverged."
+    assert ending(UserError("No file here."), together=True) == "error: No file here."
+    assert capsys.readouterr().err == ""
 
 
 def test_two_stages_may_run_at_once() -> None:

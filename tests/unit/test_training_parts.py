@@ -1,6 +1,8 @@
 """What each of several processes takes of the batches, and what it counts for."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 from training_examples import small_data, training
 
-from pneumonia.errors import UserError
+from pneumonia.errors import SharedError, UserError
 from pneumonia.network.build import build
 from pneumonia.network.device import Compute
 from pneumonia.processes import Process
+from pneumonia.training import distributed
 from pneumonia.training.batches import EpochOrder, epoch_generator, in_order
 from pneumonia.training.distributed import own_device, share_statistics
 from pneumonia.training.loop import train
@@ -114,6 +117,31 @@ def test_each_process_has_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch)
     assert own_device(Compute(torch.device("cpu"), "fp32"), training(devices=9), second).device.type == "cpu"
     with pytest.raises(UserError, match="devices is 3, but PyTorch sees 2 GPU here; set devices: 2"):
         own_device(gpu, training(devices=3), Process(0, 3))
+
+
+def test_processes_that_would_train_something_else_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer: Any = None
+    others = [("a", 2), ("b", 2), ("a", 1)]
+    for other in others:
+        monkeypatch.setattr(distributed, "gather", lambda mine, other=other: [mine, other])
+        agree = partial(distributed.Agreement("a", 2).setup, trainer, trainer, "fit")
+        if other == others[0]:
+            agree()
+        else:
+            with pytest.raises(SharedError, match="differ in parameters, data, code"):
+                agree()
+
+
+def test_only_a_lost_connection_is_put_into_words() -> None:
+    lost = "[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:19"
+    for process, text, expected in (
+        (Process(0, 2), lost, SharedError),
+        (Process(0, 2), "mat1 and mat2 shapes cannot be multiplied", RuntimeError),
+        (Process(), lost, RuntimeError),
+    ):
+        with pytest.raises(expected) as caught, distributed.lost_process_in_words(process):
+            raise RuntimeError(text)
+        assert caught.type is expected
 
 
 def test_several_machines_without_a_launcher_are_refused(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,20 @@ SCRIPT = Path(__file__).with_name("training_together.py")
 SECONDS = 300
 """After which processes that wait for each other are a failed test."""
 
-ODD = {"arch": "test_vit", "still": True, "epochs": 2, "batch_size": 12, "images": 61, "val": 31}
+ODD = {
+    "arch": "test_vit",
+    "still": True,
+    "epochs": 2,
+    "batch_size": 12,
+    "images": 61,
+    "val": 31,
+    "patience": 2,
+}
 """No batch norm and no augmentation. The last batch has one image; of the three of validation one process has
 two, and the last is smaller."""
 AS_USUAL = {"epochs": 3}
 """Batch norm and augmentation."""
 
-TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 VARIABLES = (
     "LOCAL_RANK",
     "RANK",
@@ -40,39 +49,52 @@ OURS = {"PYTHONPATH": str(Path(processes.__file__).parents[1]), "LOCAL_RANK": "0
 """With a variable that something else has left."""
 
 
-def start(root: Path, launcher: tuple[str, ...], **values: Any) -> tuple[int, str]:
-    """Run the script; its exit status and what all processes said."""
+@dataclass(frozen=True)
+class Start:
+    """One command that somebody starts, and what is set for it."""
+
+    module: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def start(root: Path, starts: list[Start], values: dict[str, Any]) -> tuple[list[int], str]:
+    """Run the script by all of these at once; their exit statuses, and what all processes said."""
     root.mkdir(exist_ok=True)
-    module = ["-m", *launcher] if launcher else []
-    with subprocess.Popen(
-        [sys.executable, *module, str(SCRIPT), str(root), json.dumps(values)],
-        env={k: v for k, v in os.environ.items() if not k.startswith(VARIABLES)} | OURS,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(VARIABLES)}
+    with (root / "output").open("w", encoding="utf-8") as output:
+        started = [
+            subprocess.Popen(
+                [sys.executable, *one.module, str(SCRIPT), str(root), json.dumps(values)],
+                env=clean | OURS | one.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            for one in starts
+        ]
         try:
-            output, _ = process.communicate(timeout=SECONDS)
+            statuses = [process.wait(SECONDS) for process in started]
         except subprocess.TimeoutExpired:
-            pytest.fail(f"the processes wait for each other:\n{process.stdout and process.stdout.read()}")
+            pytest.fail(f"the processes wait for each other:\n{(root / 'output').read_text('utf-8')}")
         finally:
-            end_group(process.pid)
-    return process.returncode, output
+            for process in started:
+                with suppress(ProcessLookupError):  # nothing of it is left
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    return statuses, (root / "output").read_text("utf-8")
 
 
-def end_group(number: int) -> None:
-    """End what is left of the processes, of which the first is gone."""
-    with suppress(ProcessLookupError):
-        os.killpg(number, signal.SIGKILL)
-
-
-def run(root: Path, launcher: tuple[str, ...] = (), **values: Any) -> dict[int, dict[str, Any]]:
+def run(root: Path, *starts: Start, **values: Any) -> dict[int, dict[str, Any]]:
     """What each process found, by rank."""
-    status, output = start(root, launcher, **values)
-    assert status == 0, output
-    (root / "output").write_text(output, encoding="utf-8")
+    statuses, output = start(root, list(starts) or [Start()], values)
+    assert not any(statuses), output
     return results(root)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def results(root: Path) -> dict[int, dict[str, Any]]:
@@ -130,8 +152,33 @@ def test_only_the_first_tells_of_its_epochs(odd: Path) -> None:
     assert (two[0]["told"], two[1]["told"]) == ([0, 1], [])
 
 
-def test_torchrun_gives_the_same_as_our_trainer(odd: Path, tmp_path: Path) -> None:
-    run(tmp_path, TORCHRUN, devices=2, balance="class_weights", **ODD)
+def test_torchrun_on_two_machines_gives_the_same_as_our_trainer_on_one(odd: Path, tmp_path: Path) -> None:
+    """Two machines as far as torchrun knows; the line is that of docs/distributed.md."""
+    line = "-m torch.distributed.run --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint"
+    machine = Start(module=(*line.split(), f"localhost:{free_port()}"))
+    found = run(tmp_path, machine, machine, devices=1, nodes=2, balance="class_weights", **ODD)
+    assert [found[rank]["told"] for rank in (0, 1)] == [[0, 1], []]
+    assert_same_bytes(tmp_path / "1.safetensors", odd / "two" / "0.safetensors")
+
+
+def test_tasks_of_slurm_give_the_same_as_our_trainer(odd: Path, tmp_path: Path) -> None:
+    """With the variables that srun would set; there is no SLURM here."""
+    job = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NNODES": "1",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_NODEID": "0",
+        "MASTER_PORT": str(free_port()),
+    }
+    tasks = [
+        Start(environment={**job, "SLURM_PROCID": f"{rank}", "SLURM_LOCALID": f"{rank}"}) for rank in (0, 1)
+    ]
+    found = run(tmp_path, *tasks, devices=2, balance="class_weights", **ODD)
+    assert [found[rank]["told"] for rank in (0, 1)] == [[0, 1], []]
     assert_same_bytes(tmp_path / "1.safetensors", odd / "two" / "0.safetensors")
 
 
@@ -146,14 +193,14 @@ def test_one_that_is_killed_ends_the_other_and_they_go_on_together_with_the_same
 ) -> None:
     values = {"devices": 2, "average_weights": 0.9, "finetune": "head_then_all", "head_epochs": 1, **AS_USUAL}
     run(tmp_path / "whole", **values)
-    start(tmp_path / "cut", (), die=1, **values)
+    start(tmp_path / "cut", [Start()], {**values, "die": 1})
     (left,) = results(tmp_path / "cut").values()
     assert left["error"].startswith("Another process of the training has ended")
     resumed = run(tmp_path / "cut", **values)
     assert [epoch for epoch, _, _ in resumed[1]["seen"]] == [1] * 4 + [2] * 4
-    for rank in (0, 1):
-        name = f"{rank}.safetensors"
-        assert_same_bytes(tmp_path / "cut" / name, tmp_path / "whole" / name)
+    for name in ("whole", "cut"):  # the statistics of batch norm among them
+        for rank in (0, 1):
+            assert_same_bytes(tmp_path / name / f"{rank}.safetensors", tmp_path / "whole" / "0.safetensors")
     assert resumed[0]["history"] == results(tmp_path / "whole")[1]["history"]
 
 
