@@ -116,10 +116,26 @@ def test_candidates_are_those_of_comparing_all_pairs(at_once: int, monkeypatch: 
         if (different := int(hashes[i]) ^ int(hashes[j])).bit_count() <= module.MAX_BITS
         and min((different >> shift) & 255 for shift in range(0, 64, 8)) == 0
     }
-    found = list(zip(*(side.tolist() for side in module._candidates(hashes)), strict=True))
+    found = [
+        (int(one), int(other))
+        for first, second in module._candidates(hashes)
+        for one, other in zip(first, second, strict=True)
+    ]
     assert len(found) == len(set(found))
     assert set(found) == expected
     assert len(expected) > 300
+
+
+@pytest.mark.parametrize("axes", [1, 64])
+def test_a_sketch_costs_no_pair(films: list[Picture], axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AXES", axes)
+    images = np.stack([cv2.resize(film, (64, 64)) for film in [*films, *map(noisy, films)]])
+    rows = np.arange(len(images))
+    structures = np.stack([fine_structure(image) for image in images])
+    sketches, left_out = module._sketches(images, rows)
+    assert sketches.shape == (len(images), min(axes, len(images)))
+    most = sketches @ sketches.T + left_out[:, None] * left_out
+    assert (most >= structures @ structures.T - module._ROUNDING).all()
 
 
 def test_the_hash_by_its_definition() -> None:
