@@ -3,14 +3,13 @@
 `PYTHONPATH=src python -m benchmarks.costs` writes docs/costs.md from benchmarks/results; it measures nothing.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "costs.md"
+from benchmarks.summary import read
+
+PAGE = Path(__file__).parents[1] / "docs" / "costs.md"
 
 SETS = {"RSNA": 26_684, "ChestX-ray14": 112_120, "MIMIC-CXR": 377_110}
 SIDE = 224
@@ -36,9 +35,10 @@ epochs of {trained:.0%} of the images, a test set of {tested:.0%}. {processor}, 
 - *Preprocessing* is of DICOM files of 1024 x 1024 with JPEG inside, {preprocessing_rate:.0f} images a
   second on both cores, from [its benchmark](../benchmarks/preprocessing.py). It is done once, and grows
   with cores, not with GPUs.
-- *Split* and *gallery* are what the growth benchmark found a thousand images more to take, times as many
-  thousands. Its images are {small} x {small}; for the split the larger number is what it would be if all
-  of it grew with the pixels. The gallery shows as many images however many there are.
+- *Split* and *gallery* are the line through what the growth benchmark found for its two largest numbers of
+  images. These are {small} x {small}; for the split the larger number is what it would be if all of it grew
+  with the pixels. The gallery shows as many images however many there are. A part of the split grows with
+  the square of the images, to about 20 seconds at 377,110: the search for near-duplicates.
 - *Training on 2 cores*: {training_rate:.0f} images a second, from [its
   benchmark](../benchmarks/training.py).
 - *Training on GPUs* is not measured here: no GPU was at hand. It is what [NVIDIA reports]({nvidia}) for
@@ -91,9 +91,13 @@ def page(
             for name, of in slopes.items()
         )
 
+    def seconds(name: str, count: int) -> float:
+        most = growth["sizes"][str(grown)][name]["seconds"]
+        return max(0.0, most + slopes[name]["seconds_for_1000_more"] * (count - grown) / 1000)
+
     def split(count: int) -> str:
-        seconds = slopes["split"]["seconds_for_1000_more"] * count / 1000
-        return f"{duration(seconds)} to {duration(seconds * (SIDE / SMALL_SIDE) ** 2)}"
+        least = seconds("split", count)
+        return f"{duration(least)} to {duration(least * (SIDE / SMALL_SIDE) ** 2)}"
 
     rows: dict[str, Callable[[int], str]] = {
         "preprocessing, 2 cores": lambda count: duration(count / packing),
@@ -106,7 +110,7 @@ def page(
             for device, rate in GPU_RATES.items()
         },
         "evaluation, 2 cores": lambda count: duration(TESTED * count / inference),
-        "gallery": lambda count: duration(slopes["gallery"]["seconds_for_1000_more"] * count / 1000),
+        "gallery": lambda count: duration(seconds("gallery", count)),
         "memory of a stage, at most": lambda count: f"{peak(count) / 1024:.1f} GiB",
         "disk, packed images": lambda count: f"{count * SIDE**2 / 1e9:.1f} GB",
     }
@@ -144,12 +148,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def page_of_the_files() -> str:
+    """The page of what is in benchmarks/results."""
+    names = ("growth", "preprocessing", "training-cpu-32", "evaluation", "memory")
+    return page(*map(read, names))
+
+
 def main() -> None:
     """Write the page."""
-    names = ("growth", "preprocessing", "training-cpu-32", "evaluation", "memory")
-    PAGE.write_text(
-        page(*(json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in names)), "utf-8"
-    )
+    PAGE.write_text(page_of_the_files(), "utf-8")
 
 
 if __name__ == "__main__":

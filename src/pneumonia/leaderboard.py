@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pneumonia.atomic import whole_file
+from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.recipes import recipe_params
 from pneumonia.results.collect import collect, is_of
@@ -62,7 +63,5 @@ def main(root: Path) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_words():
         sys.exit(main(Path()))
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pneumonia import paths
+from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.sources.archive import Archive
 from pneumonia.sources.pseudonyms import KEY_FILE, Pseudonyms, read_or_make_key
@@ -32,8 +33,6 @@ def lookup(wanted: Iterable[str], archive: Archive, root: Path) -> dict[str, str
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_words():
         for name, file in lookup(sys.argv[1:], Archive(paths.RAW_ARCHIVE), Path.cwd()).items():
             sys.stdout.write(f"{name}\t{file}\n")
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from pneumonia import paths
 from pneumonia.atomic import whole_file
+from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.network.device import deterministic_or_a_sentence
 from pneumonia.params import Params, read_yaml
@@ -151,9 +152,5 @@ def _without_rate(settings: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_words():
         main(sys.argv[1:], Path())
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

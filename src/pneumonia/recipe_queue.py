@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
+from pneumonia.command_line import ended_in_words
 from pneumonia.dvc_queue import Queue, Task, last_error
 from pneumonia.errors import UserError
 from pneumonia.params import Params
@@ -262,10 +263,5 @@ def main(arguments: list[str], root: Path) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_words("What runs goes on in the background; `dvc queue stop --kill` ends it."):
         sys.exit(main(sys.argv[1:], Path()))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.stderr.write("What runs goes on in the background; `dvc queue stop --kill` ends it.\n")
-        sys.exit(130)

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
 from pneumonia.params import Params, check_params, load_params, parse_value, read_yaml
@@ -231,9 +232,5 @@ def main(arguments: list[str], root: Path) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_words():
         sys.exit(main(sys.argv[1:], Path()))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

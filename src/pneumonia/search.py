@@ -25,6 +25,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pneumonia import paths
+from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.params import Params, Training, check_params
 from pneumonia.recipes import as_setting, params_with, recipe_settings, with_value
@@ -248,9 +249,5 @@ def main(arguments: list[str], root: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ended_in_words("Interrupted; the same command goes on."):
         main(sys.argv[1:], Path())
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted; the same command goes on.")

@@ -1,6 +1,6 @@
 from typing import Any
 
-from benchmarks.costs import duration, page
+from benchmarks.costs import PAGE, duration, page, page_of_the_files
 
 
 def sizes(seconds: float, mib: float) -> dict[str, dict[str, float]]:
@@ -45,3 +45,7 @@ def test_durations_are_in_units_that_a_person_would_use() -> None:
         "2.0 h",
         "2.0 days",
     ]
+
+
+def test_the_page_is_that_of_the_files() -> None:
+    assert PAGE.read_text("utf-8") == page_of_the_files()
