@@ -74,6 +74,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "the same, label smoothing 0.1": {"augment": WORSE, "normalise": "image", "label_smoothing": 0.1},
     "the same, averaged weights": {"augment": WORSE, "normalise": "image", "average_weights": 0.998},
     "the same, erased": {"augment": WORSE | {"erase": 0.5}, "normalise": "image"},
+    "the same, cropped": {"augment": WORSE | {"crop_area": [0.6, 1.0]}, "normalise": "image"},
 }
 
 
