@@ -84,6 +84,9 @@ def distribution(params: Training, process: Process) -> dict[str, Any]:
 
 def environment(process: Process) -> ClusterEnvironment:
     """Who starts the processes: the trainer is not to guess, or it would take what it finds of SLURM."""
+    if process.world > 1:
+        # Else the trainer would choose a number of threads of its own.
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     match process.launcher:
         case "torchrun":
             return TorchElasticEnvironment()
@@ -94,8 +97,6 @@ def environment(process: Process) -> ClusterEnvironment:
         for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(name, None)
         os.environ[STARTED_BY] = str(os.getpid())
-        # Else the trainer would choose a number of threads of its own.
-        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     return LightningEnvironment()
 
 
