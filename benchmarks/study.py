@@ -15,7 +15,6 @@ variants are chosen by.
 
 import argparse
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,9 +87,7 @@ def settings(base: Training, variant: Mapping[str, Any]) -> Training:
 
 def study(params: Training, judge: Evaluate, data: TrainingData) -> dict[str, Any]:
     """Train one variant and see how it holds."""
-    start = time.perf_counter()
     trained = train(params, data, ROOT)
-    taken = time.perf_counter() - start
 
     def logits(films: NDArray[np.uint8]) -> NDArray[np.float64]:
         rows = np.arange(len(films))
@@ -110,7 +107,6 @@ def study(params: Training, judge: Evaluate, data: TrainingData) -> dict[str, An
         },
         "changed": found,
         "best_epoch": trained.best_epoch,
-        "minutes": round(taken / 60, 1),
     }
 
 
