@@ -1,7 +1,8 @@
 """The same films as another device or archive would have made them: what a network must not depend on.
 
-Each change is fixed, without chance, and of another kind than what training does to its images, so that a
-network is not asked what it has been taught.
+Each change is fixed, without chance. Tone, contrast, grain, edges and size are changed in training too, by
+other amounts, where `augment` says so; JPEG, local contrast and black margins are not, and show what a
+network does with what it has not been taught.
 """
 
 from collections.abc import Callable

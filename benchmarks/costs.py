@@ -37,13 +37,12 @@ epochs of {trained:.0%} of the images, a test set of {tested:.0%}. {processor}, 
   with cores, not with GPUs.
 - *Split* and *gallery* are the line through what the growth benchmark found for its two largest numbers of
   images. These are {small} x {small}; for the split the larger number is what it would be if all of it grew
-  with the pixels. The gallery shows as many images however many there are. A part of the split grows with
-  the square of the images, to about 20 seconds at 377,110: the search for near-duplicates.
+  with the pixels. The gallery shows as many images however many there are. A small part of the split, the
+  search for near-duplicates, grows with the square of the images, so the last column is too low by seconds.
 - *Training on 2 cores*: {training_rate:.0f} images a second, from [its
   benchmark](../benchmarks/training.py).
 - *Training on GPUs* is not measured here: no GPU was at hand. It is what [NVIDIA reports]({nvidia}) for
-  ResNet-50, which takes more than twice the arithmetic of ResNet-18: 2,470 images a second on one A100,
-  16,621 on eight.
+  ResNet-50, which takes more than twice the arithmetic of ResNet-18: {gpu_rates} images a second on A100.
 - *Memory* is the peak of the hungriest stage by the growth benchmark, its slope continued. The packed
   images are mapped, not loaded; what of them the system keeps in memory it gives back when others need
   it. Decoding processes need about {decoder:.0f} MiB each, however many files there are.
@@ -132,6 +131,7 @@ def page(
         small=SMALL_SIDE,
         training_rate=learning,
         nvidia=NVIDIA,
+        gpu_rates=", ".join(f"{rate:,} ({device})" for device, rate in GPU_RATES.items()),
         decoder=max(peaks["decoder_mib"] for peaks in memory["peaks"].values()),
         growth="\n".join(
             f"| {name} | {of['seconds_for_1000_more']:.2f} | {of['mib_for_1000_more']:.1f} |"

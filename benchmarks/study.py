@@ -21,19 +21,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.changed_films import CHANGES, changed
 from benchmarks.machine import machine, report
 from pneumonia import paths
+from pneumonia.evaluation.metrics import point_metrics
 from pneumonia.evaluation.threshold import choose_threshold
-from pneumonia.network.predict import predict_logits
+from pneumonia.network.predict import predict
 from pneumonia.params import Evaluate, Training, load_params
 from pneumonia.training.data import read_training_data
 from pneumonia.training.loop import TrainingData, train
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "study.json"
+FIGURES = ("auroc", "balanced_accuracy", "sensitivity", "specificity")
 
 BASE: dict[str, Any] = {
     "arch": "resnet18",
@@ -88,39 +89,33 @@ def settings(base: Training, variant: Mapping[str, Any]) -> Training:
 def study(params: Training, judge: Evaluate, data: TrainingData) -> dict[str, Any]:
     """Train one variant and see how it holds."""
     trained = train(params, data, ROOT)
-
-    def logits(films: NDArray[np.uint8]) -> NDArray[np.float64]:
-        rows = np.arange(len(films))
-        return predict_logits(trained.module, trained.description, films, rows, trained.compute)
-
     films, label = np.asarray(data.images[data.val_rows]), data.val_labels
-    said = logits(films)
-    threshold = choose_threshold(label, 1 / (1 + np.exp(-said)), judge)
-    cut = np.log(threshold / (1 - threshold))
-    found = {name: figures(label, logits(changed(films, change)), cut) for name, change in CHANGES.items()}
+
+    def probability(films: NDArray[np.uint8]) -> NDArray[np.float64]:
+        rows = np.arange(len(films))
+        return predict(trained.module, trained.description, films, rows, trained.compute)
+
+    said = probability(films)
+    threshold = choose_threshold(label, said, judge)
+    found = {
+        name: figures(label, probability(changed(films, change)), threshold)
+        for name, change in CHANGES.items()
+    }
     trained.states.remove()
     return {
-        "as they are": figures(label, said, cut),
+        "as they are": figures(label, said, threshold),
         "changed, mean": {
-            name: round(float(np.mean([of[name] for of in found.values()])), 4)
-            for name in next(iter(found.values()))
+            name: round(float(np.mean([of[name] for of in found.values()])), 4) for name in FIGURES
         },
         "changed": found,
         "best_epoch": trained.best_epoch,
     }
 
 
-def figures(label: NDArray[np.int64], logit: NDArray[np.float64], cut: float) -> dict[str, float]:
+def figures(label: NDArray[np.int64], probability: NDArray[np.float64], threshold: float) -> dict[str, float]:
     """AUROC, and what the threshold gives."""
-    sensitivity = (logit >= cut)[label == 1].mean()
-    specificity = (logit < cut)[label == 0].mean()
-    values = {
-        "auroc": roc_auc_score(label, logit),
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-    }
-    return {name: round(float(value), 4) for name, value in values.items()}
+    metrics: dict[str, Any] = point_metrics(label, probability, threshold, bins=1)
+    return {name: round(metrics[name], 4) for name in FIGURES}
 
 
 def main() -> None:

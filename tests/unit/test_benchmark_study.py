@@ -37,8 +37,8 @@ def test_each_variant_passes_the_schema_and_says_its_own(name: str) -> None:
 
 def test_figures_are_those_of_the_threshold() -> None:
     label = np.array([0, 0, 1, 1])
-    logit = np.array([-1.0, 0.5, 0.2, 2.0])
-    assert study.figures(label, logit, 0.0) == {
+    probability = np.array([0.3, 0.6, 0.55, 0.9])
+    assert study.figures(label, probability, 0.5) == {
         "auroc": 0.75,
         "balanced_accuracy": 0.75,
         "sensitivity": 1.0,
