@@ -74,7 +74,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "the same, label smoothing 0.1": {"augment": WORSE, "normalise": "image", "label_smoothing": 0.1},
     "the same, averaged weights": {"augment": WORSE, "normalise": "image", "average_weights": 0.998},
     "the same, erased": {"augment": WORSE | {"erase": 0.5}, "normalise": "image"},
-    "the same, cropped": {"augment": WORSE | {"crop_area": [0.6, 1.0]}, "normalise": "image"},
+    "the same, cropped": {
+        "augment": WORSE | {"crop_area": [0.6, 1.0], "crop_ratio": [0.75, 1.33]},
+        "normalise": "image",
+    },
+    "the same, collimated": {"augment": WORSE | {"collimate": 0.5}, "normalise": "image"},
+    "the same, EfficientNet-Lite0 from ImageNet": {
+        "augment": WORSE,
+        "normalise": "image",
+        "arch": "tf_efficientnet_lite0",
+        "pretrained": "package",
+        "lr": 5e-4,
+        # Depthwise convolutions go backward more slowly in bf16 than in fp32 on a CPU.
+        "precision": "fp32",
+    },
 }
 
 

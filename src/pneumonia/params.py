@@ -45,6 +45,7 @@ class Augment(Section):
     blur: Fraction
     sharpen: Fraction
     noise: Fraction
+    collimate: Fraction
     erase: Fraction
 
     @model_validator(mode="after")

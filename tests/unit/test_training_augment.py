@@ -36,6 +36,7 @@ NOTHING = Augment(
     blur=0.0,
     sharpen=0.0,
     noise=0.0,
+    collimate=0.0,
     erase=0.0,
 )
 SIZE = 48
@@ -192,6 +193,7 @@ def test_gpu_and_cpu_make_the_same_pictures(images: torch.Tensor) -> None:
         blur=0.5,
         sharpen=0.5,
         noise=0.1,
+        collimate=0.5,
         erase=0.5,
     )
     cpu = augmenter(images, generator())

@@ -9,7 +9,15 @@ from torchvision.transforms.v2 import RandomErasing
 from torchvision.transforms.v2 import functional as tv
 from training_examples import small_data, training
 
-from pneumonia.training.corruptions import add_noise, blur, draw_rectangles, erase, gaussian_kernels, sharpen
+from pneumonia.training.corruptions import (
+    add_noise,
+    blur,
+    collimate,
+    draw_rectangles,
+    erase,
+    gaussian_kernels,
+    sharpen,
+)
 from pneumonia.training.loop import train
 
 SIZE = 112
@@ -94,6 +102,23 @@ def test_noise_stays_in_the_grey_range(greys: torch.Tensor) -> None:
     assert noisy.max() == 255
 
 
+def test_margins_are_black_and_nothing_else_changes(greys: torch.Tensor) -> None:
+    bright = greys.repeat(100, 1, 1) + 1
+    films = collimate(bright, 0.5, generator())
+    kept = films == bright
+    assert (films[~kept] == 0).all()
+    collimated = ~kept.flatten(1).all(1)
+    assert 0.4 < collimated.float().mean() < 0.6
+    widest = 0
+    for inside in kept[collimated]:
+        (rows,), (columns,) = (inside.any(side).nonzero(as_tuple=True) for side in (1, 0))
+        assert inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        widest = max(
+            widest, int(rows[0]), int(columns[0]), SIZE - 1 - int(rows[-1]), SIZE - 1 - int(columns[-1])
+        )
+    assert widest == round(0.15 * SIZE)
+
+
 def test_one_rectangle_gets_the_mean_and_nothing_else_changes(greys: torch.Tensor) -> None:
     many = greys.repeat(40, 1, 1)
     erased = erase(many, 0.5, generator())
@@ -124,7 +149,7 @@ def test_rectangles_are_drawn_as_by_torchvision() -> None:
 
 def test_training_with_all_of_them_repeats(tmp_path: Path) -> None:
     params = training(epochs=1)
-    changes = {"gamma": 0.4, "blur": 0.5, "noise": 0.1, "erase": 0.5}
+    changes = {"gamma": 0.4, "blur": 0.5, "noise": 0.1, "collimate": 0.5, "erase": 0.5}
     rich = params.model_copy(update={"augment": params.augment.model_copy(update=changes)})
     first, again, plain = (
         train(p, small_data(), tmp_path / name) for p, name in ((rich, "a"), (rich, "b"), (params, "c"))

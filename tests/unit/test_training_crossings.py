@@ -34,6 +34,7 @@ EVERYTHING = training().augment.model_copy(
         "blur": 0.5,
         "sharpen": 0.5,
         "noise": 0.1,
+        "collimate": 0.5,
         "erase": 0.5,
     }
 )

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pneumonia.network.device import send
 from pneumonia.params import Augment
-from pneumonia.training.corruptions import add_noise, blur, erase, sharpen
+from pneumonia.training.corruptions import add_noise, blur, collimate, erase, sharpen
 
 GREY_LEVELS = 256
 
@@ -50,6 +50,8 @@ class Augmenter:
             greys = sharpen(greys, p.sharpen, generator)
         if p.noise:
             greys = add_noise(greys, p.noise, generator)
+        if p.collimate:
+            greys = collimate(greys, p.collimate, generator)
         if p.erase:
             greys = erase(greys, p.erase, generator)
         return greys

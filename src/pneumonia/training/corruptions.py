@@ -1,4 +1,4 @@
-"""What a worse device or a thing in the way does to a film: blur, noise, a rectangle without picture.
+"""What a device, its operator or a thing in the way does to a film: blur, noise, margins, a rectangle.
 
 All draws come from a CPU generator, an image at a time; the work is done on the images' own device.
 """
@@ -14,6 +14,9 @@ from pneumonia.network.device import send
 BLUR_SIGMA = (0.1, 2.0)
 """Pixels of an image of BLUR_SIZE; at another size as large a part of the image."""
 BLUR_SIZE = 224
+
+WIDEST_MARGIN = 0.15
+"""Of the side."""
 
 ERASED_AREA = (0.02, 0.33)
 ERASED_RATIO = (0.3, 3.3)
@@ -101,6 +104,30 @@ def add_noise(greys: Tensor, largest: float, generator: Generator) -> Tensor:
     strength = 255 * largest * torch.rand(len(greys), generator=generator)
     noise = torch.randn(greys.shape, generator=generator) * strength[:, None, None]
     return (greys + send(noise, greys.device)).clamp(0, 255)
+
+
+def collimate(greys: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Blacken the margins of some of the images, as the collimator or the display shutter does.
+
+    Each of the four margins is of its own width, uniform from 0 to WIDEST_MARGIN of the side.
+
+    Args:
+        greys: float32, shape (B, S, S), 0 is black.
+        probability: of an image to be collimated.
+        generator: on the CPU.
+
+    Returns:
+        float32, shape (B, S, S).
+    """
+    count, size = len(greys), greys.shape[-1]
+    chosen = torch.rand(count, generator=generator) < probability
+    widths = (torch.rand(count, 4, generator=generator) * WIDEST_MARGIN * size).round()
+    top, bottom, left, right = (widths * chosen[:, None]).T[:, :, None]
+    place = torch.arange(size)
+    rows = (place >= top) & (place < size - bottom)
+    columns = (place >= left) & (place < size - right)
+    inside = send(rows[:, :, None] & columns[:, None, :], greys.device)
+    return greys.where(inside, 0)
 
 
 def erase(greys: Tensor, probability: float, generator: Generator) -> Tensor:
