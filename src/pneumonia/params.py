@@ -168,6 +168,7 @@ class Training(Section):
     normalise: Literal["data", "imagenet", "image"]
     augment: Augment
     monitor: Literal["val_auroc", "val_accuracy", "val_balanced_accuracy", "val_loss"]
+    keep: Literal["best", "last"]
     patience: Count
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "gpu"]

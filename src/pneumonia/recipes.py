@@ -32,7 +32,7 @@ PARAMS = Path("params.yaml")
 REPORTED = FOLDER / "reported.yaml"
 """What the sources of the recipes report: no recipe."""
 
-NO_VARIATION = ("source.", "device=", "threads=")
+NO_VARIATION = ("source.", "device=", "precision=", "threads=")
 """Settings that leave the experiment's name alone: where images are and what it runs on."""
 
 

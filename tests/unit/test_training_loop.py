@@ -15,7 +15,7 @@ from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import predict
 from pneumonia.network.weights import load_weights
 from pneumonia.training import classifier as classifier_module
-from pneumonia.training.callbacks import BestWeights
+from pneumonia.training.callbacks import KeptWeights
 from pneumonia.training.loop import Trained, TrainingData, prepare, train
 from pneumonia.training.objective import Objective
 
@@ -27,6 +27,15 @@ def data() -> TrainingData:
 
 def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
     return trained.module.state_dict()
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(data: TrainingData, tmp_path: Path) -> None:
+    kept = {keep: train(training(epochs=4, lr=0.1, keep=keep), data, tmp_path) for keep in ("best", "last")}
+    assert kept["best"].history == kept["last"].history
+    assert kept["best"].best_epoch < 3  # at such a rate the last is not the best
+    assert kept["last"].best_epoch == 3
+    first, last = map(weights_of, kept.values())
+    assert any(not torch.equal(first[name], last[name]) for name in first)
 
 
 def test_it_learns_what_can_be_learned_and_keeps_the_best_epoch(data: TrainingData, tmp_path: Path) -> None:
@@ -210,7 +219,7 @@ def test_of_equal_epochs_the_first_is_kept() -> None:
     class Trainer:
         current_epoch = 0
 
-    best, module, trainer = BestWeights("val_loss"), Module(), Trainer()
+    best, module, trainer = KeptWeights("val_loss", "best"), Module(), Trainer()
     for epoch, value in enumerate([0.5, 0.3, 0.3, 0.4]):
         trainer.current_epoch = epoch
         module.epoch_metrics = {"val_loss": value}

@@ -151,6 +151,17 @@ def test_a_training_that_its_history_does_not_bear_out(
     assert only(check_training(root)).startswith(sentence)
 
 
+def test_the_last_epoch_where_that_is_kept(root: Path) -> None:
+    params = (root / "params.yaml").read_text("utf-8")
+    (root / "params.yaml").write_text(params.replace("keep: best", "keep: last"), "utf-8")
+    assert only(check_training(root)) == (
+        "best_epoch is 1 in metrics/train.json, not the last of plots/history.csv, which params.yaml keeps"
+    )
+    change_table(root / paths.HISTORY, lambda table: table.drop(index=2))
+    change_json(root / paths.TRAIN_METRICS, lambda values: values.update({"epochs": 2}))
+    assert check_training(root).differences == ()
+
+
 def test_a_loss_is_better_when_it_is_lower(root: Path) -> None:
     params = (root / "params.yaml").read_text("utf-8")
     (root / "params.yaml").write_text(params.replace("monitor: val_auroc", "monitor: val_loss"), "utf-8")

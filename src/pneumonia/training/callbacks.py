@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -14,21 +14,22 @@ from pneumonia.training.classifier import Classifier, monitor_mode
 History = list[dict[str, float]]
 
 
-class BestWeights(Callback):
-    """Keeps the weights of the epoch with the best monitored metric; of equals, the first."""
+class KeptWeights(Callback):
+    """Keeps the weights of the epoch with the best monitored metric, of equals the first; or of the last."""
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, keep: Literal["best", "last"]) -> None:
         self.monitor = monitor
+        self.keep = keep
         self.sign = -1 if monitor_mode(monitor) == "min" else 1
         self.epoch = -1
         self.best = -math.inf
         self.weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Compare this epoch with the best one so far."""
+        """Compare this epoch with the one that is kept so far."""
         classifier = _classifier(pl_module)
         value = self.sign * classifier.epoch_metrics[self.monitor]
-        if value > self.best:
+        if self.keep == "last" or value > self.best:
             self.best = value
             self.epoch = trainer.current_epoch
             state = classifier.network.state_dict()

@@ -1,4 +1,4 @@
-"""Training, from packed images to the weights of the best epoch."""
+"""Training, from packed images to the weights of the epoch that is kept."""
 
 import logging
 import sys
@@ -24,7 +24,7 @@ from pneumonia.params import Training
 from pneumonia.processes import ALONE, Process, this_process
 from pneumonia.training.averaging import AverageWeights
 from pneumonia.training.batches import EpochOrder, Loader, PackedImages, in_order, make_loader, place
-from pneumonia.training.callbacks import BestWeights, History, HistoryKeeper, ProgressBar
+from pneumonia.training.callbacks import History, HistoryKeeper, KeptWeights, ProgressBar
 from pneumonia.training.classifier import Classifier, DivergedError, monitor_mode
 from pneumonia.training.distributed import (
     Agreement,
@@ -66,10 +66,11 @@ class Trained:
     """What training gives."""
 
     module: nn.Module
-    """With the weights of the best epoch, on the CPU, in evaluation mode."""
+    """With the weights of the epoch that is kept, on the CPU, in evaluation mode."""
     description: NetworkDescription
     history: History
     best_epoch: int
+    """The one that is kept."""
     compute: Compute
     states: States
     """Kept until the outputs are written: `remove` them then."""
@@ -81,7 +82,7 @@ def train(
     root: Path,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Trained:
-    """Train the network of params.yaml and keep the epoch that is best on validation.
+    """Train the network of params.yaml and keep the epoch that is best on validation, or the last.
 
     A training that was interrupted goes on after its last finished epoch. With several processes each calls
     this; those of one machine are started by the trainer, which runs the program's command again.
@@ -105,8 +106,9 @@ def train(
     found = states.newest()
     if found is not None and process.first:
         print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
-    best, keeper = BestWeights(params.monitor), HistoryKeeper(on_epoch if process.first else None)
-    callbacks: list[Callback] = [best, keeper, StateKeeper(states)]
+    kept = KeptWeights(params.monitor, params.keep)
+    keeper = HistoryKeeper(on_epoch if process.first else None)
+    callbacks: list[Callback] = [kept, keeper, StateKeeper(states)]
     if process.world > 1:
         callbacks.append(Agreement(key, found.epochs if found else 0))
     if params.average_weights:
@@ -118,18 +120,18 @@ def train(
         with lost_process_in_words(process):
             trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
     except DivergedError as error:
-        if best.weights and process.first:
-            network.load_state_dict(best.weights)
-            kept = _keep_best(states.diverged, network, description)
+        if kept.weights and process.first:
+            network.load_state_dict(kept.weights)
+            saved = _save_kept(states.diverged, network, description)
             raise DivergedError(
-                f"{error} The best weights until then, of epoch {best.epoch}, {kept}"
+                f"{error} The {params.keep} weights until then, of epoch {kept.epoch}, {saved}"
             ) from None
         raise
-    network.cpu().load_state_dict(best.weights)
-    return Trained(network.eval(), description, keeper.history, best.epoch, compute, states)
+    network.cpu().load_state_dict(kept.weights)
+    return Trained(network.eval(), description, keeper.history, kept.epoch, compute, states)
 
 
-def _keep_best(path: Path, network: nn.Module, description: NetworkDescription) -> str:
+def _save_kept(path: Path, network: nn.Module, description: NetworkDescription) -> str:
     """Write the weights; return what became of them. What went wrong here must not hide the divergence."""
     try:
         save_weights(path, network, description)

@@ -97,7 +97,8 @@ def check_curves(root: Path) -> Outcome:
 
 def check_training(root: Path) -> Outcome:
     """Compare metrics/train.json with its row of plots/history.csv, and the row with the monitored metric."""
-    monitor = load_params(root / "params.yaml").monitor
+    params = load_params(root / "params.yaml")
+    monitor = params.monitor
     stated = read_results(root / paths.TRAIN_METRICS)
     with readable(paths.HISTORY):
         history = pd.read_csv(root / paths.HISTORY).set_index("epoch")
@@ -111,7 +112,13 @@ def check_training(root: Path) -> Outcome:
     expected = {"epochs": len(history), **{name: float(row[name]) for name in history if name in stated}}
     says = (str(paths.TRAIN_METRICS), str(paths.HISTORY))
     differences = list(differing({name: stated.get(name) for name in expected}, expected, says))
-    if not equal(float(row[monitor]), float(best)):
+    if params.keep == "last":
+        if epoch != history.index[-1]:
+            differences.append(
+                f"best_epoch is {epoch} in {paths.TRAIN_METRICS}, not the last of {paths.HISTORY}, which "
+                "params.yaml keeps"
+            )
+    elif not equal(float(row[monitor]), float(best)):
         differences.append(
             f"the best epoch is {epoch} in {paths.TRAIN_METRICS}, but {monitor} is {shown(float(best))} in "
             f"another row of {paths.HISTORY} and {shown(float(row[monitor]))} in this one"
