@@ -28,7 +28,9 @@ def _coarse(film: Film) -> Film:
 
 def _compressed(film: Film) -> Film:
     content = cv2.imencode(".jpg", film, [cv2.IMWRITE_JPEG_QUALITY, 20])[1]
-    return cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+    read = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+    assert read is not None
+    return read
 
 
 def _grainy(film: Film) -> Film:

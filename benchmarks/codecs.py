@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -101,7 +101,9 @@ def decoders(coding: str, side: int) -> dict[str, Decoder]:
 
 def by_opencv(frame: bytes) -> NDArray[Any]:
     """Decode with OpenCV."""
-    return cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    return decoded
 
 
 def by_pillow(frame: bytes) -> NDArray[Any]:
@@ -114,7 +116,7 @@ def by_pydicom(coding: str, side: int, plugin: str) -> Decoder:
     """Decode with a plug-in of pydicom, which takes a data set around the frame."""
     syntax = SYNTAXES[coding]
     bits = 8 if "8 bits" in coding else 12
-    header = {"BitsAllocated": 8 if bits == 8 else 16, "BitsStored": bits}
+    header: dict[str, Any] = {"BitsAllocated": 8 if bits == 8 else 16, "BitsStored": bits}
     empty = dcmread(BytesIO(dicom([b"\0\0"], syntax=syntax, shape=(side, side), **header)))
     decoder = get_decoder(syntax)
 

@@ -98,16 +98,14 @@ def page(
         least = seconds("split", count)
         return f"{duration(least)} to {duration(least * (SIDE / SMALL_SIDE) ** 2)}"
 
+    def training_at(rate: float) -> Callable[[int], str]:
+        return lambda count: duration(EPOCHS * TRAINED * count / rate)
+
     rows: dict[str, Callable[[int], str]] = {
         "preprocessing, 2 cores": lambda count: duration(count / packing),
         "split": split,
-        f"training, {EPOCHS} epochs, 2 cores": lambda count: duration(EPOCHS * TRAINED * count / learning),
-        **{
-            f"training, {EPOCHS} epochs, {device}": lambda count, rate=rate: duration(
-                EPOCHS * TRAINED * count / rate
-            )
-            for device, rate in GPU_RATES.items()
-        },
+        f"training, {EPOCHS} epochs, 2 cores": training_at(learning),
+        **{f"training, {EPOCHS} epochs, {device}": training_at(rate) for device, rate in GPU_RATES.items()},
         "evaluation, 2 cores": lambda count: duration(TESTED * count / inference),
         "gallery": lambda count: duration(seconds("gallery", count)),
         "memory of a stage, at most": lambda count: f"{peak(count) / 1024:.1f} GiB",

@@ -11,6 +11,7 @@ costs as much as films do.
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,11 @@ def parts(
     module = build(description.arch, description.outputs, description.size).to(choose().device)
     selections = select(predictions, 0.5, PARAMS.gallery.worst, PARAMS.gallery.borderline)
     galleries = make_galleries(selections, images, index, module, description, PARAMS.gallery)
+
+    def sheets() -> None:
+        for shown in galleries:
+            write_sheet(place / f"{shown.kind}.png", shown, PARAMS.gallery)
+
     return {
         f"intervals of {resampled:,} images": lambda: patient_intervals(
             label, probability, patient, 0.5, PARAMS.evaluate.bootstrap, 0
@@ -117,9 +123,7 @@ def parts(
         "all metrics with intervals": lambda: evaluate(predictions, 0.5, PARAMS.evaluate),
         "curves": lambda: curves(predictions, PARAMS.evaluate.calibration_bins),
         "Grad-CAM": lambda: make_galleries(selections, images, index, module, description, PARAMS.gallery),
-        "sheets": lambda: [
-            write_sheet(place / f"{shown.kind}.png", shown, PARAMS.gallery) for shown in galleries
-        ],
+        "sheets": sheets,
         "report": lambda: write_report(place / "report.html", **report_inputs(galleries=galleries)),
     }
 
@@ -132,7 +136,7 @@ def measure(images: int, description: NetworkDescription, resampled: int, rounds
         works = parts(made, description, resampled, Path(place))
         for work in works.values():  # what is done at first use only
             work()
-        spent = take_turns({name: lambda work=work: seconds(work) for name, work in works.items()}, rounds)
+        spent = take_turns({name: partial(seconds, work) for name, work in works.items()}, rounds)
     return {
         "what": "inference against the bare network, and seconds of the other parts",
         "command": "PYTHONPATH=src python -m benchmarks.evaluation",

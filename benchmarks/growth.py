@@ -81,8 +81,7 @@ def result(sizes: dict[str, Figures]) -> dict[str, Any]:
 
 def plot(sizes: dict[str, Figures], path: Path) -> None:
     """Time and memory over the number of images, both axes logarithmic."""
-    import matplotlib as mpl  # noqa: PLC0415  not in the processes of the stages
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415  not in the processes of the stages
 
     numbers = sorted(map(int, sizes))
     figure = Figure(figsize=(11, 4.6), layout="constrained")
@@ -93,9 +92,9 @@ def plot(sizes: dict[str, Figures], path: Path) -> None:
         ("Time in seconds", "Peak memory in MiB"),
         strict=True,
     ):
-        for name, colour in zip(STAGES, mpl.colormaps["tab10"].colors, strict=False):
+        for name in STAGES:
             values = [sizes[str(number)][name][key] for number in numbers]
-            axes.loglog(numbers, values, "o-", color=colour, label=name, markersize=5)
+            axes.loglog(numbers, values, "o-", label=name, markersize=5)
         if key == "seconds":
             low = min(sizes[str(numbers[0])][name][key] for name in STAGES)
             guide = [low * number / numbers[0] for number in numbers]

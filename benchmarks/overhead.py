@@ -19,6 +19,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def nothing_to_do(repository: Repository, empty: dict[str, Repository], rounds: 
     for way in ways.values():  # what is done at first use only
         assert "Running stage" not in way.dvc("repro")
     spent = take_turns(
-        {name: lambda way=way: seconds(lambda: way.dvc("repro")) for name, way in ways.items()}, rounds
+        {name: partial(seconds, partial(way.dvc, "repro")) for name, way in ways.items()}, rounds
     )
     return {
         "ratios": {f"ours over {name}": ratios(spent["ours"], spent[name]) for name in empty},
@@ -126,7 +127,7 @@ def imports(repository: Repository, rounds: int) -> dict[str, dict[str, float]]:
         repository.run(sys.executable, "-c", statement)
     spent = take_turns(
         {
-            name: lambda statement=statement: seconds(lambda: repository.run(sys.executable, "-c", statement))
+            name: partial(seconds, partial(repository.run, sys.executable, "-c", statement))
             for name, statement in statements.items()
         },
         rounds,

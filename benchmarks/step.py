@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +106,7 @@ def choose(precision: Precision | Literal["auto"], *, one_core: bool) -> Compute
 
 def as_graph(step: Step) -> Step:
     """Record the step on the GPU, to be replayed without the CPU's part."""
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     with torch.cuda.stream(side):  # as torch.cuda.graph wants it: tried first, on a stream beside
         for _ in range(3):
             step()
@@ -123,14 +124,15 @@ def compare(
     clock = time.process_time if one_core else time.perf_counter
     made = {name: make_step(arch, images, way, one_core=one_core) for name, way in ways.items()}
     # What is done at first use only; for torch.compile it is compiling.
-    first = {name: seconds(lambda step=step: _repeat(step, 2)) for name, step in made.items()}
+    first = {name: seconds(partial(_repeat, step, 2)) for name, step in made.items()}
     if torch.cuda.is_available() and not one_core:
         made[GRAPH] = as_graph(make_step(arch, images, Way(fused=True)))
+
+    def one(step: Step) -> float:
+        return seconds(partial(_repeat, step, steps), clock) / steps
+
     spent = take_turns(
-        {
-            name: lambda step=step: seconds(lambda: _repeat(step, steps), clock) / steps
-            for name, step in made.items()
-        },
+        {name: partial(one, step) for name, step in made.items()},
         rounds,
     )
     found: dict[str, Any] = {

@@ -6,10 +6,15 @@ import pytest
 
 from benchmarks import readings, study
 from benchmarks.changed_films import CHANGES
+from pneumonia.errors import UserError
+from pneumonia.network.build import build
+from pneumonia.network.description import NetworkDescription
+from pneumonia.network.device import choose_compute
+from pneumonia.network.weights import save_weights
 from pneumonia.params import load_params
-from pneumonia.training.loop import TrainingData
 
 PARAMS = load_params(Path(study.ROOT, "params.yaml"))
+CPU = choose_compute("cpu", "fp32", 1, deterministic=True)
 LABEL = np.array([0, 0, 0, 1, 1, 1])
 ORDERED = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
 
@@ -47,14 +52,20 @@ def test_networks_together_are_read_by_the_mean_of_their_logits() -> None:
     assert table["1 network"]["youden"]["changed, mean"]["auroc"] == 0.5
 
 
-def test_a_network_is_trained_and_reads_every_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    labels = np.arange(16) % 2
-    images = np.random.default_rng(0).integers(0, 256, (32, 32, 32), dtype=np.uint8)
-    data = TrainingData(images, np.arange(16), labels, np.arange(16, 32), labels, 0.5, 0.2)
-    params = study.settings(PARAMS.training, {"arch": "test_resnet", "epochs": 1, "augment": study.STILL})
-    found = readings.logits_of(params, data)
+def test_a_network_reads_every_film(tmp_path: Path) -> None:
+    description = NetworkDescription(arch="test_resnet", outputs=2, size=32, mean=0.5, std=0.2)
+    save_weights(tmp_path / "a.safetensors", build("test_resnet", 2, 32), description)
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
+    found = readings.logits_of(tmp_path / "a.safetensors", images, CPU)
     assert found[True].keys() == {readings.AS_THEY_ARE, *CHANGES}
-    assert found[False]["darker"].shape == (16,)
+    assert found[False]["darker"].shape == (5,)
     assert not np.array_equal(found[False]["darker"], found[True]["darker"])
-    assert not any((tmp_path / ".resume").glob("*"))
+    with pytest.raises(UserError, match="for films of 32 pixels, these have 16"):
+        readings.logits_of(tmp_path / "a.safetensors", images[:, :16, :16], CPU)
+
+
+def test_a_network_that_is_too_sure_gains_by_calibration() -> None:
+    sure = films(np.array([-9.0, -9.0, 9.0, 9.0, 9.0, -9.0]), 3 * ORDERED)
+    table = readings.calibrations(LABEL, [{False: sure, True: sure}])
+    assert table["none"][readings.AS_THEY_ARE] == pytest.approx(1 / 3, abs=1e-3)
+    assert table["temperature"][readings.AS_THEY_ARE] < 0.25

@@ -20,8 +20,9 @@ HEAD = """# Leaderboard
 Made by `make leaderboard` from the files in [results](results); not to be edited by hand.
 
 Every recipe runs under one protocol: validation is cut from the training set by patient, the epoch is chosen
-on validation, so is the threshold where it is not 0.5, and the test set is looked at once, at the end. Most
-of the reported figures were chosen on the test set, or it is not said how they were chosen.
+on validation or is the last, the threshold is chosen on validation or is 0.5, and the test set is looked at
+once, at the end. Most of the reported figures were chosen on the test set, or it is not said how they were
+chosen. How ours were chosen, on validation alone: [study.md](study.md).
 """
 
 LEGEND = """Mean ± standard deviation over the seeds; with one seed the 95 % interval, a bootstrap over the
