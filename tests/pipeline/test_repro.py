@@ -10,6 +10,9 @@ import pytest
 import yaml
 from conftest import Repository
 
+from pneumonia import paths
+from pneumonia.store import open_images
+
 pytestmark = pytest.mark.pipeline
 
 STAGES = ["download", "preprocess", "split", "train", "evaluate", "gallery"]
@@ -54,6 +57,12 @@ def test_a_changed_parameter_runs_what_depends_on_it_and_no_more(
 ) -> None:
     repository.set_params(**{key: value})
     assert stages_run(repository.dvc("repro")) == expected
+
+
+def test_another_size_is_not_served_from_the_cache_of_the_first(repository: Repository) -> None:
+    repository.set_params(**{"preprocess.size": 32})
+    assert stages_run(repository.dvc("repro", "preprocess")) == ["preprocess"]
+    assert open_images(repository.root / paths.IMAGES).shape[1:] == (32, 32)
 
 
 def test_a_fresh_clone_elsewhere_gives_the_same_bytes(rebuilt: Repository, tmp_path: Path) -> None:
