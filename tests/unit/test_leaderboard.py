@@ -37,7 +37,7 @@ RESULTS: dict[str, list[Result]] = {
 GOLDEN = """
 | recipe | seeds | test accuracy | test AUROC | sensitivity | specificity | validation accuracy | validation AUROC | reported |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| `b` | 2 | 0.850 ± 0.071 | 0.900 ± 0.000 | 0.990 ± 0.000 | 0.500 ± 0.000 | 0.950 ± 0.000 | 0.990 ± 0.000 | accuracy 0.900, F1 0.950 (best epoch); accuracy 0.800 (one run) |
+| `b` | 2 | 0.850 ± 0.071 (0.830 to 0.870) | 0.900 ± 0.000 | 0.990 ± 0.000 | 0.500 ± 0.000 | 0.950 ± 0.000 (0.930 to 0.970) | 0.990 ± 0.000 | accuracy 0.900, F1 0.950 (best epoch); accuracy 0.800 (one run) |
 | `a` | 1 | 0.750 (0.730 to 0.770) | 0.875 | 0.990 | 0.500 | 0.950 (0.930 to 0.970) | 0.990 | no figure |
 """  # noqa: E501
 

@@ -25,8 +25,9 @@ once, at the end. Most of the reported figures were chosen on the test set, or i
 chosen. How ours were chosen, on validation alone: [study.md](study.md).
 """
 
-LEGEND = """Mean ± standard deviation over the seeds; with one seed the 95 % interval, a bootstrap over the
-patients. Sensitivity is the accuracy of pneumonia, specificity that of normal images, both on the test set.
+LEGEND = """Mean ± standard deviation over the seeds, which is chance in training, and in brackets the 95 %
+interval of a bootstrap over the patients, its ends averaged over the seeds, which is chance in who is in the
+test set. Sensitivity is the accuracy of pneumonia, specificity that of normal images, both on the test set.
 Validation stands beside to show how much it overstates. The rows are in the order of the sources, ours last;
 not by rank, which the test set must not decide.
 """
@@ -53,7 +54,9 @@ def page(entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]
 
 
 def cell(measured: Sequence[Measured], name: str) -> str:
-    """Mean and deviation over the seeds, or the one value with its interval; a dash where undefined.
+    """Mean over the seeds, their deviation where there are several, and the mean of their 95 % intervals.
+
+    A dash where the metric is not defined.
 
     >>> cell([Measured(n=4, threshold=0.5, auroc=0.5), Measured(n=4, threshold=0.5, auroc=0.75)], "auroc")
     '0.625 ± 0.177'
@@ -61,11 +64,12 @@ def cell(measured: Sequence[Measured], name: str) -> str:
     values = [value for one in measured if (value := getattr(one, name)) is not None]
     if not values:
         return "-"
-    if len(values) > 1:
-        return f"{mean(values):.3f} ± {stdev(values):.3f}"
-    interval = getattr(measured[0], f"{name}_ci95")
-    between = f" ({interval.low:.3f} to {interval.high:.3f})" if interval else ""
-    return f"{values[0]:.3f}{between}"
+    deviation = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    intervals = [interval for one in measured if (interval := getattr(one, f"{name}_ci95"))]
+    if not intervals:
+        return f"{mean(values):.3f}{deviation}"
+    low, high = mean(one.low for one in intervals), mean(one.high for one in intervals)
+    return f"{mean(values):.3f}{deviation} ({low:.3f} to {high:.3f})"
 
 
 def _table(run: list[str], entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]]) -> str:
