@@ -60,13 +60,14 @@ def logits_of(weights: Path, films: NDArray[np.uint8], compute: Compute) -> dict
         raise UserError(f"{weights} is for films of {description.size} pixels, these have {films.shape[1]}.")
     sets = {AS_THEY_ARE: films} | {name: changed(films, change) for name, change in CHANGES.items()}
     rows = np.arange(len(films))
-    return {
-        flips: {
-            name: predict_logits(module, description, images, rows, compute, flips=flips)
+    straight, mirrored = (
+        {
+            name: predict_logits(module, description, images[..., ::step], rows, compute)
             for name, images in sets.items()
         }
-        for flips in (False, True)
-    }
+        for step in (1, -1)
+    )
+    return {False: straight, True: {name: (straight[name] + mirrored[name]) / 2 for name in sets}}
 
 
 def rules(judge: Evaluate) -> dict[str, Rule]:

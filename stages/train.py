@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pneumonia import paths
-from pneumonia.network.device import deterministic_or_a_sentence
+from pneumonia.network.device import limits_in_words
 from pneumonia.network.weights import save_weights
 from pneumonia.params import Params
 from pneumonia.processes import this_process
@@ -24,11 +24,11 @@ def train(params: Params) -> None:
     """
     data = read_training_data(paths.INDEX, paths.SPLIT, paths.STATISTICS, paths.IMAGES)
     if not this_process(params.devices, params.nodes).first:
-        with deterministic_or_a_sentence(params.arch):
+        with limits_in_words(params.arch):
             fit(params.training, data, repository_root())
         return
     with track_training(Path.cwd(), params) as log:
-        with deterministic_or_a_sentence(params.arch):
+        with limits_in_words(params.arch):
             trained = fit(params.training, data, repository_root(), on_epoch=log.log_epoch)
         save_weights(paths.WEIGHTS, trained.module, trained.description)
         write_table(paths.HISTORY, pd.DataFrame(trained.history))

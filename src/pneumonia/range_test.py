@@ -20,7 +20,7 @@ from pneumonia import paths
 from pneumonia.atomic import whole_file
 from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
-from pneumonia.network.device import deterministic_or_a_sentence
+from pneumonia.network.device import limits_in_words
 from pneumonia.params import Params, read_yaml
 from pneumonia.recipes import params_with
 from pneumonia.training.data import read_training_data
@@ -40,7 +40,7 @@ def range_test(params: Params, root: Path, rates: tuple[float, float], steps: in
     Raises:
         UserError: there are no images yet, or the machine cannot serve a parameter.
     """
-    with deterministic_or_a_sentence(params.arch):
+    with limits_in_words(params.arch):
         curve = measure(params.training, read_data(root), root, rates, steps)
     rate = suggest(curve, span_of(steps))
     write_table(root / TABLE, curve)

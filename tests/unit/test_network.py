@@ -17,7 +17,7 @@ from pneumonia.errors import UserError
 from pneumonia.network import predict as predict_module
 from pneumonia.network.build import build, build_pretrained
 from pneumonia.network.description import NetworkDescription
-from pneumonia.network.device import choose_compute, deterministic_or_a_sentence
+from pneumonia.network.device import choose_compute, limits_in_words
 from pneumonia.network.predict import normalise, pneumonia_logit, predict, predict_logits
 from pneumonia.network.reading import Calibration, Reading
 from pneumonia.network.weights import load_weights, save_weights
@@ -227,10 +227,19 @@ def test_the_workspace_is_fixed_before_anybody_asks_for_a_gpu(monkeypatch: pytes
 def test_an_operation_without_a_deterministic_algorithm_is_a_sentence() -> None:
     choose_compute("cpu", "fp32", 1, deterministic=True)
     message = "odd_net uses put_, .*deterministic: false"
-    with pytest.raises(UserError, match=message), deterministic_or_a_sentence("odd_net"):
+    with pytest.raises(UserError, match=message), limits_in_words("odd_net"):
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
-    with pytest.raises(RuntimeError, match="elsewhere"), deterministic_or_a_sentence("odd_net"):
+    with pytest.raises(RuntimeError, match="elsewhere"), limits_in_words("odd_net"):
         raise RuntimeError("elsewhere")
+
+
+def test_a_batch_that_batch_normalisation_cannot_take_is_a_sentence() -> None:
+    network = build("resnet18", 2, 32).train()
+    message = "one image alone, of which resnet18 leaves one pixel.*another batch_size"
+    with pytest.raises(UserError, match=message), limits_in_words("resnet18"):
+        network(torch.zeros(1, 1, 32, 32))
+    with pytest.raises(ValueError, match="elsewhere"), limits_in_words("resnet18"):
+        raise ValueError("elsewhere")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

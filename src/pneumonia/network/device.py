@@ -78,11 +78,12 @@ def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def deterministic_or_a_sentence(arch: str) -> Iterator[None]:
-    """Say what to do where PyTorch has no deterministic algorithm for a part of the architecture.
+def limits_in_words(arch: str) -> Iterator[None]:
+    """Say what to do where PyTorch cannot train the architecture as it is asked to.
 
     Raises:
-        SharedError: in place of PyTorch's RuntimeError.
+        SharedError: in place of PyTorch's RuntimeError where a part of the architecture has no deterministic
+            algorithm, and of its ValueError where a batch is too small for batch normalisation.
     """
     try:
         yield
@@ -93,6 +94,14 @@ def deterministic_or_a_sentence(arch: str) -> Iterator[None]:
         raise SharedError(
             f"{arch} uses {operation}, for which PyTorch has no deterministic algorithm here; set "
             "deterministic: false in params.yaml, or another arch."
+        ) from error
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel when training"):
+            raise
+        raise SharedError(
+            f"A batch of training, maybe the last of an epoch, has one image alone, of which {arch} leaves "
+            "one pixel; its batch normalisation needs more. In params.yaml set another batch_size, or a "
+            "larger preprocess.size."
         ) from error
 
 
