@@ -10,7 +10,7 @@ from dvc.utils.serialize import modify_yaml
 from pneumonia.results.record import Interval, Machine, Measured, Result, Trained
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "docs/results/kermany-resnet18"
+EXAMPLE = ROOT / "tests/unit/finished_experiment"
 """Result files of a real run."""
 FILES = {
     "metrics/evaluate.json": "evaluate.json",
