@@ -1,8 +1,8 @@
 """The same films as another device or archive would have made them: what a network must not depend on.
 
 Each change is fixed, without chance. Tone, contrast, grain, edges and size are changed in training too, by
-other amounts, where `augment` says so; JPEG, local contrast and black margins are not, and show what a
-network does with what it has not been taught.
+other amounts, where `augment` says so, and margins with `collimate`; JPEG and local contrast are not, and
+show what a network does with what it has not been taught.
 """
 
 from collections.abc import Callable

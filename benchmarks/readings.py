@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks import study
 from benchmarks.changed_films import CHANGES, changed
 from benchmarks.machine import machine, report
+from benchmarks.study import AS_THEY_ARE, CHANGED, mean
 from pneumonia import paths
 from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
@@ -36,7 +37,6 @@ from pneumonia.params import Evaluate, load_params
 from pneumonia.training.data import read_training_data
 
 RESULTS = study.RESULTS.with_name("readings.json")
-AS_THEY_ARE, CHANGED = "as they are", "changed, mean"
 CALIBRATIONS = get_args(Evaluate.model_fields["calibration"].annotation)
 
 Numbers = NDArray[np.float64]
@@ -93,12 +93,8 @@ def judged(label: Labels, logits: Sequence[Films], rule: Rule) -> dict[str, dict
         said = {name: AS_IT_IS.probability(values) for name, values in one.items()}
         found = {name: study.figures(label, said[name], rule(label, said, name)) for name in said}
         plain = found.pop(AS_THEY_ARE)
-        of_each.append({AS_THEY_ARE: plain, CHANGED: _mean(list(found.values()))})
-    return {films: _mean([of[films] for of in of_each]) for films in of_each[0]}
-
-
-def _mean(found: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(float(np.mean([of[name] for of in found])), 4) for name in found[0]}
+        of_each.append({AS_THEY_ARE: plain, CHANGED: mean(list(found.values()))})
+    return {films: mean([of[films] for of in of_each]) for films in of_each[0]}
 
 
 def readings(label: Labels, networks: Sequence[Network], judge: Evaluate) -> dict[str, Any]:
@@ -127,7 +123,7 @@ def calibrations(label: Labels, networks: Sequence[Network]) -> dict[str, Any]:
             }
             plain = brier.pop(AS_THEY_ARE)
             of_each.append({AS_THEY_ARE: plain, CHANGED: float(np.mean(list(brier.values())))})
-        table[kind] = _mean(of_each)
+        table[kind] = mean(of_each)
     return table
 
 

@@ -15,7 +15,7 @@ variants are chosen by.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from pneumonia.training.loop import TrainingData, train
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "study.json"
+AS_THEY_ARE, CHANGED = "as they are", "changed, mean"
 FIGURES = ("auroc", "balanced_accuracy", "sensitivity", "specificity")
 
 BASE: dict[str, Any] = {
@@ -116,10 +117,8 @@ def study(params: Training, judge: Evaluate, data: TrainingData) -> dict[str, An
     }
     trained.states.remove()
     return {
-        "as they are": figures(label, said, threshold),
-        "changed, mean": {
-            name: round(float(np.mean([of[name] for of in found.values()])), 4) for name in FIGURES
-        },
+        AS_THEY_ARE: figures(label, said, threshold),
+        CHANGED: mean(list(found.values())),
         "changed": found,
         "best_epoch": trained.best_epoch,
     }
@@ -129,6 +128,11 @@ def figures(label: NDArray[np.int64], probability: NDArray[np.float64], threshol
     """AUROC, and what the threshold gives."""
     metrics: dict[str, Any] = point_metrics(label, probability, threshold, bins=1)
     return {name: round(metrics[name], 4) for name in FIGURES}
+
+
+def mean(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each figure."""
+    return {name: round(float(np.mean([of[name] for of in found])), 4) for name in found[0]}
 
 
 def main() -> None:

@@ -72,14 +72,15 @@ def cell(measured: Sequence[Measured], name: str) -> str:
     return f"{mean(values):.3f}{deviation} ({low:.3f} to {high:.3f})"
 
 
+def cells(results: Sequence[Result]) -> list[str]:
+    """Of a recipe's results: how many seeds, and what belongs below COLUMNS."""
+    figures = [cell([getattr(result, split) for result in results], key) for split, key in COLUMNS.values()]
+    return [str(len(results)), *figures]
+
+
 def _table(run: list[str], entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]]) -> str:
-    rows = [["recipe", "seeds", *COLUMNS, "reported"]]
-    for name in run:
-        cells = [
-            cell([getattr(result, split) for result in results[name]], key) for split, key in COLUMNS.values()
-        ]
-        rows.append([f"`{name}`", str(len(results[name])), *cells, _reported(entries[name])])
-    return _markdown(rows)
+    rows = [[f"`{name}`", *cells(results[name]), _reported(entries[name])] for name in run]
+    return markdown([["recipe", "seeds", *COLUMNS, "reported"], *rows])
 
 
 def _reported(entry: Reported) -> str:
@@ -107,7 +108,7 @@ def _not_run(names: list[str], entries: Mapping[str, Reported]) -> list[str]:
         needs = entries[name].needs
         why = f"needs {needs}" if needs else "not run yet"
         rows.append([f"`{name}`", entries[name].setup, _reported(entries[name]), why])
-    return ["## Not run\n", _markdown(rows)]
+    return ["## Not run\n", markdown(rows)]
 
 
 def _hardware(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
@@ -142,7 +143,8 @@ def _commands(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
     )
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def markdown(rows: list[list[str]]) -> str:
+    """A table, the first row its head."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|" + " --- |" * len(rows[0]))
     return "\n".join(lines) + "\n"
