@@ -230,7 +230,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a file of keys and values in YAML 1.2, unchecked but for keys that are given twice.
+    """Read a file of keys and values in YAML 1.2, unchecked but for keys that are no text or given twice.
 
     Raises:
         UserError: the file is missing or holds something else.
@@ -239,6 +239,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run from the repository's root or restore the file.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8; save it in UTF-8.") from None
     return parse_yaml(text, str(path))
 
 
@@ -249,9 +251,10 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         UserError: the text holds something else.
     """
     try:
-        values = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
+        values = _load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split()).replace(' in "<unicode string>", ', ", in ")
+        raise UserError(f"{where} is not valid YAML: {reason}") from None
     if not isinstance(values, dict):
         raise UserError(f"{where} must hold keys and values; restore it from git.")
     return values
@@ -264,7 +267,7 @@ def parse_value(text: str) -> Any:
         UserError: it is no YAML.
     """
     try:
-        return yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
+        return _load(text)
     except yaml.YAMLError:
         raise UserError(f"the value {text} is not valid YAML; put text with signs in quotes.") from None
 
@@ -282,16 +285,47 @@ def check_params(values: Mapping[str, Any], where: str = "params.yaml") -> Param
         raise UserError("\n".join(lines)) from None
 
 
+def _load(text: str) -> Any:
+    """Read YAML 1.2.
+
+    Raises:
+        yaml.YAMLError: it is none, whatever is wrong with it.
+    """
+    try:
+        return yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  derived from SafeLoader
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, OverflowError) as error:
+        # PyYAML's scanner hands numbers on unchecked: "\Uffffffff" to chr().
+        raise yaml.YAMLError(f"{error}") from None
+
+
 class _Yaml12Loader(yaml.SafeLoader):
-    """YAML 1.2 where it matters: 1e-4 is a number; and a key given twice is an error.
+    """YAML 1.2 where it matters: 1e-4 is a number; and a key given twice, or that is no text, is an error.
 
     PyYAML reads YAML 1.1, in which a float needs a dot and 1e-05, as DVC writes it, is a string.
     """
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, OverflowError):
+            # PyYAML takes a value for what its form or tag says and lets int() or date() complain.
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a value cannot be read as {kind}", node.start_mark
+            ) from None
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep)  # says that it is none
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not (isinstance(key, str) and key.isprintable()):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be plain text", key_node.start_mark
+                )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is given twice", key_node.start_mark

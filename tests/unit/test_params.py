@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pneumonia.errors import UserError
-from pneumonia.params import Params, Training, check_params, load_params
+from pneumonia.params import Params, Training, check_params, load_params, parse_value, parse_yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,6 +142,78 @@ def test_a_file_that_is_no_table_of_keys(tmp_path: Path, content: str, sentence:
     path.write_text(content)
     with pytest.raises(UserError, match=sentence):
         load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("seed: 0", "1: 2", "a key must be plain text"),
+        ("seed: 0", "on: 2", "a key must be plain text"),
+        ("split:", "split:\n  1: 2", "a key must be plain text"),
+        ("augment:", "augment:\n  2020-01-01: 2", "a key must be plain text"),
+        ("lr: 2e-3", '"a\\nb": 1', "a key must be plain text"),
+        ("lr: 2e-3", '"\\ud800": 1', "a key must be plain text"),
+        ("lr: 2e-3", "lr: {{ lr }}", "a key must be plain text"),
+        ("lr: 2e-3", "lr: 2020-99-99", "a value cannot be read as timestamp"),
+        ("lr: 2e-3", "lr: !!timestamp x", "a value cannot be read as timestamp"),
+        ("lr: 2e-3", "lr: !!int x", "a value cannot be read as int"),
+        ("lr: 2e-3", "lr: !!int ''", "a value cannot be read as int"),
+        ("lr: 2e-3", "lr: !!bool x", "a value cannot be read as bool"),
+        ("lr: 2e-3", "lr: !!map 3", "expected a mapping node, but found scalar"),
+        ("lr: 2e-3", "lr: !!map [3]", "expected a mapping node, but found sequence"),
+    ],
+)
+def test_what_yaml_cannot_read_is_named_by_its_line(text: str, before: str, after: str, problem: str) -> None:
+    above, _, below = text.partition(f"\n{before}")
+    assert below
+    line = f"{above}\n{after}".count("\n") + 1
+    with pytest.raises(UserError) as caught:
+        parse_yaml(f"{above}\n{after}{below}", "params.yaml")
+    assert str(caught.value).startswith(f"params.yaml is not valid YAML: {problem}, in line {line}, column ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[" * 3000, "params.yaml is not valid YAML: it is nested too deeply"),
+        (r'lr: "\Uffffffff"', "params.yaml is not valid YAML: "),
+        (r'lr: "\U00110000"', "params.yaml is not valid YAML: "),
+    ],
+)
+def test_what_no_yaml_can_hold_is_a_sentence_too(content: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        parse_yaml(content, "params.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_named(tmp_path: Path, text: str, encoding: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(f"# f\u00fcr\n{text}".encode(encoding))
+    with pytest.raises(UserError, match=r"params\.yaml is not text in UTF-8; save it in UTF-8\.$"):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["2020-99-99", "!!int x", "!!bool x", "!!map 3", "{{ lr }}", "{1: 2}", "[" * 3000]
+)
+def test_a_setting_that_yaml_cannot_read_is_named(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_value(text)
+    assert str(caught.value) == f"the value {text} is not valid YAML; put text with signs in quotes."
+
+
+WORDS = ["lr", "split", "seed", "1", "2020-99-99", "on", "~", "<<", "=", "&a", "*a"]
+TAGS = [f"!!{kind}" for kind in ("int", "bool", "set", "map", "timestamp")]
+SIGNS = ["?", ":", "-", "[", "]", "{", "}", ",", '"', "'", r"\U00110000", "#", "%", "\n", "\n "]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(WORDS + TAGS + SIGNS), max_size=12).map(" ".join))
+def test_whatever_stands_in_the_file_is_read_or_refused_in_words(content: str) -> None:
+    with pytest.raises(UserError) as caught:  # of no such file all keys are there
+        check_params(parse_yaml(content, "params.yaml"))
+    assert all(line.startswith("params.yaml") for line in str(caught.value).splitlines())
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -22,7 +22,16 @@ CONTENTS = {
     "set/a.jpeg": b"first",
     "top.csv": b"table",
 }
-CLUTTER = ("__MACOSX/set/a.jpeg", "set/._a.jpeg", "set/.DS_Store", "set/__MACOSX/x.jpeg")
+CLUTTER = (
+    "__MACOSX/set/a.jpeg",
+    "set/._a.jpeg",
+    "set/.DS_Store",
+    "set/__MACOSX/x.jpeg",
+    "set/Thumbs.db",
+    "thumbs.DB",
+    "set/desktop.ini",
+    "Desktop.ini",
+)
 
 
 def make_zip(path: Path, contents: dict[str, bytes]) -> Path:
@@ -330,6 +339,79 @@ def test_a_pipe_in_a_folder_is_refused(tmp_path: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(UserError, match="neither a file nor a folder"):
         Folder(folder).names()
+
+
+def test_a_folder_is_listed_without_clutter_but_with_what_resembles_it(tmp_path: Path) -> None:
+    contents = dict.fromkeys(("set/thumbs.db.png", "desktop.ini2", "a.DS_Store"), b"x")
+    folder = make_folder(tmp_path / "folder", dict.fromkeys(CLUTTER, b"x") | contents)
+    assert Folder(folder).names() == sorted(contents)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know names in Unicode only")
+def test_names_that_are_not_utf8_are_shown_so_that_they_can_be_printed_and_found(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "folder", CONTENTS | {"set/\u4e2d.png": b"fine"})
+    for name in (b"M\xfcller.png", "\u4e2d\u00fc\t".encode() + b"\xfc"):
+        (folder / "set" / os.fsdecode(name)).write_bytes(b"x")
+    with pytest.raises(UserError) as caught:
+        Folder(folder).names()
+    assert str(caught.value) == (
+        f"{folder} holds 2 files with names that no archive takes, for example 'set/M\\xfcller.png', which "
+        "is not in UTF-8; rename them."
+    )
+    (folder / "set" / os.fsdecode(b"M\xfcller.png")).unlink()
+    with pytest.raises(UserError, match=r"example 'set/\u4e2d\u00fc\\t\\xfc', which is not in UTF-8; rename"):
+        Folder(folder).names()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("normal/a\tb.png", r"'normal/a\tb.png', which has a name with control characters"),
+        ("1:2/a.png", "'1:2/a.png', which has a path that begins with a drive, as on Windows"),
+        (r"..\a.png", r"'..\a.png', which has a path that leads out of the archive"),
+    ],
+)
+def test_names_that_would_make_a_refused_archive_are_named_before_any_file_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
+) -> None:
+    monkeypatch.setattr(shutil, "copyfileobj", None)
+    folder = make_folder(tmp_path / "folder", CONTENTS | {name: b"x"})
+    with pytest.raises(UserError) as caught:
+        pack_folder(folder, tmp_path / "a.zip")
+    assert str(caught.value) == (
+        f"{folder} holds 1 files with names that no archive takes, for example {fault}; rename them."
+    )
+    assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "sentence"),
+    [
+        ("MAX_MEMBER_BYTES", 2**20, "'set/large.png', a file of 2 MiB; more than 1 are refused; move it"),
+        ("MAX_MEMBERS", 3, "4 files; more than 3 are refused."),
+    ],
+)
+def test_too_much_is_named_before_any_file_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, sentence: str
+) -> None:
+    monkeypatch.setattr(shutil, "copyfileobj", None)
+    monkeypatch.setattr(archive_module, limit, value)
+    folder = make_folder(tmp_path / "folder", CONTENTS | {"set/large.png": bytes(2**21)})
+    with pytest.raises(UserError) as caught:
+        pack_folder(folder, tmp_path / "a.zip")
+    assert str(caught.value).startswith(f"{folder} holds {sentence}")
+    assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
+def test_files_that_are_not_packed_may_be_called_and_weigh_what_they_like(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "MAX_MEMBER_BYTES", 2**20)
+    folder = make_folder(tmp_path / "folder", CONTENTS | {"a\tb.txt": b"x", "large": bytes(2**21)})
+    pack_folder(folder, tmp_path / "a.zip", ["top.csv"])
+    assert Archive(tmp_path / "a.zip").names() == ["top.csv"]
 
 
 def test_a_failed_pack_leaves_nothing(tmp_path: Path) -> None:

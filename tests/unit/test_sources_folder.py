@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,86 @@ def test_letters_in_pieces_are_the_same_letters(tmp_path: Path) -> None:
     contents = {"Mu\u0308ller.png": b"", "labels.csv": "file,label\nM\u00fcller.png,1".encode()}
     (record,) = folder.read_records(make_zip(tmp_path / "a.zip", contents))
     assert (record.file, record.label) == ("Mu\u0308ller.png", "pneumonia")
+
+
+@pytest.mark.parametrize("top", ["", "M\u00fcnchen/"])
+@pytest.mark.parametrize("name", ["M\u00fcller.png", "Mu\u0308ller.png"])
+def test_letters_in_utf8_are_the_same_letters_where_the_zip_does_not_say_so(
+    tmp_path: Path, top: str, name: str
+) -> None:
+    contents = {top + name: b"", f"{top}labels.csv": "file,label\nM\u00fcller.png,1".encode()}
+    archive = make_zip(tmp_path / "a.zip", contents)
+    content = bytearray(archive.path.read_bytes())
+    for member in re.finditer(b"PK\x01\x02", bytes(content)):
+        content[member.start() + 9] &= ~0x08  # general purpose bit 11, APPNOTE 4.4.4
+    archive.path.write_bytes(content)
+    (record,) = folder.read_records(archive)
+    assert record.file.encode("cp437").decode() == top + name != record.file
+    assert record.label == "pneumonia"
+
+
+IN_PIECES, WHOLE, MISREAD = "Mu\u0308ller.png", "M\u00fcller.png", "M\u251c\u255dller.png"
+MISREAD_IN_PIECES = "Mu\u2560\u00ealler.png"
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "labels"),
+    [
+        ([WHOLE, IN_PIECES, MISREAD], {WHOLE: 1}, {WHOLE: "pneumonia", IN_PIECES: None, MISREAD: None}),
+        (
+            [WHOLE, IN_PIECES, MISREAD],
+            {WHOLE: 1, IN_PIECES: 0, MISREAD: 1},
+            {WHOLE: "pneumonia", IN_PIECES: "normal", MISREAD: "pneumonia"},
+        ),
+        ([IN_PIECES, MISREAD], {WHOLE: 1, MISREAD: 0}, {IN_PIECES: "pneumonia", MISREAD: "normal"}),
+        ([IN_PIECES, MISREAD], {WHOLE: 1}, {IN_PIECES: "pneumonia", MISREAD: None}),
+        (
+            [MISREAD, MISREAD_IN_PIECES],
+            {WHOLE: 1, MISREAD: 0},
+            {MISREAD: "normal", MISREAD_IN_PIECES: "pneumonia"},
+        ),
+        ([IN_PIECES], {WHOLE: 1, IN_PIECES: 1}, {IN_PIECES: "pneumonia"}),
+        ([WHOLE], {MISREAD: 1}, {WHOLE: "pneumonia"}),
+    ],
+)
+def test_names_alike_but_for_their_encoding_are_the_files_that_the_table_has_to_the_letter(
+    tmp_path: Path, files: list[str], rows: dict[str, int], labels: dict[str, str | None]
+) -> None:
+    table = "\n".join(["file,label", *(f"{file},{label}" for file, label in rows.items())])
+    contents = dict.fromkeys(files, b"") | {"labels.csv": table.encode()}
+    records = folder.read_records(make_zip(tmp_path / "a.zip", contents))
+    assert {record.file: record.label for record in records} == labels
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "sentence"),
+    [
+        (
+            [MISREAD, MISREAD_IN_PIECES],
+            [WHOLE],
+            f"labels.csv names {WHOLE}, which may be any of 2 files whose names differ in the encoding of "
+            r"letters only: 'Mu\u2560\xealler.png', 'M\u251c\u255dller.png'; rename all but one.",
+        ),
+        (
+            [MISREAD],
+            [WHOLE, MISREAD],
+            f"labels.csv names 1 of 2 files that are not there, for example {WHOLE}",
+        ),
+        (
+            [IN_PIECES],
+            [WHOLE, MISREAD],
+            f"labels.csv names 1 of 2 files that are not there, for example {MISREAD}",
+        ),
+    ],
+)
+def test_two_files_are_never_taken_for_one(
+    tmp_path: Path, files: list[str], rows: list[str], sentence: str
+) -> None:
+    table = "\n".join(["file,label", *(f"{file},1" for file in rows)])
+    archive = make_zip(tmp_path / "a.zip", dict.fromkeys(files, b"") | {"labels.csv": table.encode()})
+    with pytest.raises(UserError) as caught:
+        folder.read_records(archive)
+    assert str(caught.value).startswith(sentence)
 
 
 def test_what_the_table_leaves_open_is_set_aside(tmp_path: Path) -> None:

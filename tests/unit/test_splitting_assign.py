@@ -255,6 +255,58 @@ def test_a_class_too_small_for_three_splits_is_named(rows, message) -> None:
         assign(make_index(rows), fractions())
 
 
+SHARED = {"patient": "ANONYMOUS"}
+PLACEHOLDER = (
+    "if that patient's ID is a placeholder that an anonymiser wrote into every file, give the patients in a "
+    "column `patient` of labels.csv or of the table at source.labels"
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "label", "count", "remedy"),
+    [
+        (
+            [row | SHARED for row in two_classes(50, 50)],
+            "normal",
+            0,
+            "50 of its 50 images are of one patient, which has images of both classes and so counts as "
+            f"pneumonia; {PLACEHOLDER}, else add images of other patients of that class.",
+        ),
+        (
+            two_classes(9, 1) + [{"label": "pneumonia"} | SHARED] * 1200,
+            "pneumonia",
+            2,
+            f"1,200 of its 1,201 images are of one patient; {PLACEHOLDER}, else add images of other patients "
+            "of that class.",
+        ),
+        (
+            two_classes(9, 1) + [{"label": "pneumonia"} | SHARED] * 2,
+            "pneumonia",
+            2,
+            "add images of other patients of that class.",
+        ),
+        (two_classes(9, 0), "pneumonia", 0, "add images of other patients of that class."),
+    ],
+)
+def test_an_id_that_an_anonymiser_wrote_into_every_file_is_suspected(rows, label, count, remedy) -> None:
+    with pytest.raises(UserError) as caught:
+        assign(make_index(rows), fractions())
+    assert str(caught.value) == (
+        f"Too few patients of the class {label}: {count}, where splitting needs at least 3, one for each "
+        f"split to be made; {remedy}"
+    )
+
+
+@pytest.mark.parametrize(("images", "suspected"), [(2, False), (3, True)])
+def test_such_an_id_is_suspected_in_a_split_of_the_owner_too(images: int, suspected: bool) -> None:
+    others = [row | {"official_split": name} for name in ("train", "test") for row in two_classes(1, 1)]
+    shared = [SHARED | {"official_split": name} for name in ("train", "test") for _ in range(images)]
+    with pytest.raises(UserError, match="has 1 patients in several of its parts") as caught:
+        require_consistent(make_index(others + shared[:-1]))
+    said = f" One patient has {2 * images - 1} of the {2 * images + 3} images; {PLACEHOLDER}."
+    assert str(caught.value).endswith(said) == suspected
+
+
 def test_a_file_that_is_listed_twice_is_refused() -> None:
     index = make_index(two_classes())
     with pytest.raises(ValueError, match="twice"):

@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +33,9 @@ MIN_BOMB_BYTES = 2**30
 """A small archive may shrink as it likes: a table of zeros is no attack."""
 
 COPY_CHUNK = 2**20
+
+CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
+"""What Windows adds to folders, in any letters."""
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OSError)
 """What zipfile raises for broken archives, as found by mutating some 20,000 times."""
@@ -112,7 +115,7 @@ class Archive:
         self.path = path.absolute()
 
     def names(self) -> list[str]:
-        """Paths of the regular files, sorted, without what macOS adds: __MACOSX/, ._* and .DS_Store."""
+        """Paths of the regular files, sorted, without what macOS and Windows add: see `is_clutter`."""
         return sorted(name for name in self._members if not is_clutter(name))
 
     def member(self, name: str) -> Member:
@@ -156,7 +159,8 @@ class Folder:
         """Paths of the regular files below the folder, sorted, with / between the parts.
 
         Raises:
-            UserError: a file or folder in it is a link, or is neither file nor folder, or cannot be listed.
+            UserError: a file or folder in it is a link, or is neither file nor folder, or cannot be listed;
+                or names are not in UTF-8, so that neither a table nor an archive can hold them.
         """
         names = []
         for parent, folders, files in os.walk(self.path, onerror=_cannot_list):
@@ -168,7 +172,32 @@ class Folder:
                 if not is_clutter(relative):
                     _refuse_link(path)
                     names.append(relative)
+        self._refuse_names(names, _undecodable)
         return sorted(names)
+
+    def require_packable(self, names: Sequence[str]) -> None:
+        """Refuse files that would make an archive that is refused, before any is copied.
+
+        Raises:
+            UserError: they are too many, one is too large, or names are of no use in an archive.
+        """
+        _refuse_too_many(self.path, len(names))
+        self._refuse_names(names, _name_fault)
+        for name in names:
+            size = (self.path / name).stat().st_size
+            if size > MAX_MEMBER_BYTES:
+                raise UserError(
+                    f"{self.path} holds {_shown(name)}, a file of {_mebibytes(size)}; move it elsewhere."
+                )
+
+    def _refuse_names(self, names: Iterable[str], fault: Callable[[str], str | None]) -> None:
+        faulty = [(name, why) for name in names if (why := fault(name))]
+        if faulty:
+            name, why = min(faulty)
+            raise UserError(
+                f"{self.path} holds {len(faulty):,} files with names that no archive takes, for example "
+                f"{_shown(name)}, which {why}; rename them."
+            )
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
@@ -180,9 +209,14 @@ class Folder:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a path is one of those that macOS adds to folders and archives."""
+    """Whether a path is one of those that macOS and Windows add to folders and archives.
+
+    These are __MACOSX/, ._*, .DS_Store, Thumbs.db and desktop.ini.
+    """
     parts = name.split("/")
-    return "__MACOSX" in parts or any(part == ".DS_Store" or part.startswith("._") for part in parts)
+    return "__MACOSX" in parts or any(
+        part == ".DS_Store" or part.startswith("._") or part.lower() in CLUTTER for part in parts
+    )
 
 
 def pack_folder(
@@ -202,10 +236,13 @@ def pack_folder(
         added: further members, which are not in the folder.
 
     Raises:
-        UserError: there is a link in the folder, a file cannot be read, or the disk is full.
+        UserError: there is a link in the folder, a file cannot be read, is too large or has a name that no
+            archive takes, or the disk is full.
     """
-    names = Folder(folder).names() if names is None else sorted(names)
+    given = Folder(folder)
+    names = given.names() if names is None else sorted(names)
     with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as zip_file:
+        given.require_packable(names)
         for name in tqdm(names, desc="pack", unit="file", disable=None):
             member = _new_member(name)
             member.file_size = (folder / name).stat().st_size
@@ -313,8 +350,7 @@ def _raise_disk_error(error: Exception) -> None:
 def _checked(path: str, size: int, zip_file: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the regular files, or refuse the archive."""
     infos = zip_file.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise UserError(f"{path} holds {len(infos):,} files; more than {MAX_MEMBERS:,} are refused.")
+    _refuse_too_many(path, len(infos))
     names: set[str] = set()
     for info in infos:
         fault = _fault(info)
@@ -334,15 +370,10 @@ def _checked(path: str, size: int, zip_file: zipfile.ZipFile) -> list[zipfile.Zi
 
 def _fault(info: zipfile.ZipInfo) -> str | None:
     """What is wrong with a member, as the end of a sentence."""
-    name = info.filename.replace("\\", "/")
-    fault = None
-    if not name:
-        fault = "has no name"
-    elif name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
-        fault = "has a path that leads out of the archive"
-    elif any(ord(character) < 32 for character in name):
-        fault = "has a name with control characters"
-    elif stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+    fault = _name_fault(info.filename)
+    if fault:
+        return fault
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         fault = "is a link or a special file"
     elif info.flag_bits & 0x1:
         fault = "is encrypted; make the archive again without a password"
@@ -350,9 +381,45 @@ def _fault(info: zipfile.ZipInfo) -> str | None:
         # Besides, zipfile bounds the memory that unpacking takes for these two only.
         fault = f"has compression method {info.compress_type}; make the archive again with the usual, deflate"
     elif info.file_size > MAX_MEMBER_BYTES:
-        limit = MAX_MEMBER_BYTES // 2**20
-        fault = f"unpacks to {info.file_size / 2**20:,.0f} MiB; more than {limit} are refused"
+        fault = f"unpacks to {_mebibytes(info.file_size)}"
     return fault
+
+
+def _name_fault(path: str) -> str | None:
+    """What is wrong with a path in an archive, as the end of a sentence."""
+    name = path.replace("\\", "/")
+    if not name:
+        return "has no name"
+    if name.startswith("/") or ".." in name.split("/"):
+        return "has a path that leads out of the archive"
+    if name[1:2] == ":":
+        return "has a path that begins with a drive, as on Windows"
+    if any(ord(character) < 32 for character in name):
+        return "has a name with control characters"
+    return None
+
+
+def _undecodable(name: str) -> str | None:
+    """As `_name_fault`, of a file's name: Linux takes any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "is not in UTF-8"
+    return None
+
+
+def _shown(name: str) -> str:
+    """A file's name in quotes, with its unprintable characters and undecodable bytes as escapes."""
+    return repr(os.fsencode(name).decode("utf-8", "backslashreplace")).replace("\\\\", "\\")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB; more than {MAX_MEMBER_BYTES // 2**20} are refused"
+
+
+def _refuse_too_many(path: str | Path, count: int) -> None:
+    if count > MAX_MEMBERS:
+        raise UserError(f"{path} holds {count:,} files; more than {MAX_MEMBERS:,} are refused.")
 
 
 def _refuse_link(path: Path) -> None:

@@ -16,7 +16,7 @@ Patients: the column; else, for DICOM, the header's Patient ID; else nobody can 
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -122,13 +122,15 @@ def _from_folders(names: list[str], where: Path) -> list[Record]:
 
 
 def _from_table(names: list[str], content: bytes, table: str, top: PurePosixPath) -> list[Record]:
-    # macOS writes the letters of file names in pieces (NFD), tables have them whole (NFC).
-    spelt = {unicodedata.normalize("NFC", name): name for name in names}
-    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in read_table(content, table, ("file", "label")):
-        file = unicodedata.normalize("NFC", str(top / row["file"].replace("\\", "/")))
-        rows[spelt.get(file, file)].append(row)
+    given = [
+        (str(top / row["file"].replace("\\", "/")), row)
+        for row in read_table(content, table, ("file", "label"))
+    ]
     there = set(names)
+    meant = _meant({path for path, _ in given}, there, table)
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for path, row in given:
+        rows[meant.get(path, path)].append(row)
     missing = [file for file in rows if file not in there]
     if missing:
         raise UserError(
@@ -144,6 +146,55 @@ def _from_table(names: list[str], content: bytes, table: str, top: PurePosixPath
     if all(record.fault for record in records):
         raise UserError(f"{table} gives no label to any image; fill its column label. Training needs labels.")
     return sorted(records, key=lambda record: record.file)
+
+
+def _meant(paths: set[str], there: set[str], table: str) -> dict[str, str]:
+    """The files that a table means with paths that no file has to the letter.
+
+    Raises:
+        UserError: a path may mean several files.
+    """
+    meant = _alike(paths - there, there, _whole, table)
+    # A file that the table names is no other's.
+    others = there - paths - set(meant.values())
+    return meant | _alike(paths - there - meant.keys(), others, _decoded, table)
+
+
+def _alike(
+    paths: Iterable[str], files: Iterable[str], spelling: Callable[[str], str], table: str
+) -> dict[str, str]:
+    """Of paths the files that are spelt like them."""
+    spelt: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(files):
+        spelt[spelling(file)].append(file)
+    found = {path: spelt[spelling(path)] for path in sorted(paths) if spelling(path) in spelt}
+    for path, candidates in found.items():
+        if len(candidates) > 1:
+            raise UserError(
+                f"{table} names {path}, which may be any of {len(candidates)} files whose names differ in "
+                f"the encoding of letters only: {', '.join(map(ascii, candidates))}; rename all but one."
+            )
+    return {path: file for path, (file,) in found.items()}
+
+
+def _whole(path: str) -> str:
+    """A path with whole letters: macOS writes those of file names in pieces (NFD), tables have them whole."""
+    return unicodedata.normalize("NFC", path)
+
+
+def _decoded(path: str) -> str:
+    """A path with whole letters, that were UTF-8 in a zip archive without the flag that says so.
+
+    Some tools of macOS make such archives.
+    """
+    return _whole("/".join(_as_utf8(part) for part in path.split("/")))
+
+
+def _as_utf8(name: str) -> str:
+    try:
+        return name.encode("cp437").decode("utf-8")  # zipfile takes names without the flag for cp437
+    except UnicodeError:
+        return name
 
 
 def _from_rows(file: str, rows: list[dict[str, str]], table: str) -> Record:

@@ -14,6 +14,11 @@ from pneumonia.split_table import EXCLUDED, require_disjoint
 from pneumonia.splitting.order import first_patients, first_units, require_an_order
 from pneumonia.splitting.units import tie_together
 
+PLACEHOLDER = (
+    "if that patient's ID is a placeholder that an anonymiser wrote into every file, give the patients in a "
+    "column `patient` of labels.csv or of the table at source.labels"
+)
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -61,7 +66,7 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
         _require_first(images[~reserved], held_out)
         pool["patient"] = first_patients(images.loc[~reserved, "patient"], unit[~reserved])
     drawn = [name for name in ("test", "val") if name not in held_out]
-    _require_units(pool, 1 + len(drawn), held_out)
+    _require_units(pool, images[~reserved], 1 + len(drawn), held_out)
 
     word = np.full(len(images), "train", dtype=object)
     grouped = set(CLASSES)
@@ -92,9 +97,12 @@ def require_consistent(index: pd.DataFrame) -> None:
     torn = places.loc[places["patient"].duplicated(), "patient"].drop_duplicates()
     remedy = "or set split.official in params.yaml to false to have one drawn"
     if len(torn):
+        most = int(parts.loc[parts["patient"].isin(torn), "patient"].value_counts().iloc[0])
+        shared = f" One patient has {most:,} of the {len(parts):,} images; {PLACEHOLDER}."
         raise UserError(
             f"The split that came with the images has {len(torn)} patients in several of its parts, for "
             f"example {torn.iloc[0]}; put all images of a patient into one part, {remedy}."
+            f"{shared if most > len(parts) / 2 else ''}"
         )
     for name in parts["official_split"].unique():
         missing = sorted(set(CLASSES) - set(parts.loc[parts["official_split"] == name, "label"]))
@@ -118,7 +126,7 @@ def _describe(images: pd.DataFrame, unit: NDArray[np.int64]) -> pd.DataFrame:
     return first.set_index("unit")[["label", "group"]]
 
 
-def _require_units(pool: pd.DataFrame, fewest: int, held_out: list[str]) -> None:
+def _require_units(pool: pd.DataFrame, images: pd.DataFrame, fewest: int, held_out: list[str]) -> None:
     words = {"test": "test", "val": "validation"}
     where = f" outside the official {' and '.join(words[name] for name in held_out)} set" if held_out else ""
     for label in CLASSES:
@@ -126,8 +134,23 @@ def _require_units(pool: pd.DataFrame, fewest: int, held_out: list[str]) -> None
         if count < fewest:
             raise UserError(
                 f"Too few patients of the class {label}{where}: {count}, where splitting needs at least "
-                f"{fewest}, one for each split to be made; add images of other patients of that class."
+                f"{fewest}, one for each split to be made; {_remedy(images, label, fewest)}."
             )
+
+
+def _remedy(images: pd.DataFrame, label: Label, fewest: int) -> str:
+    """What to do about a class with fewer units than `fewest`, where many patients may pass for one."""
+    other = "add images of other patients of that class"
+    patients = images.loc[images["label"] == label, "patient"]
+    counts = patients.value_counts()
+    if counts.empty or counts.iloc[0] < fewest:
+        return other
+    labels = set(images.loc[images["patient"] == counts.index[0], "label"])
+    mixed = ", which has images of both classes and so counts as pneumonia" if len(labels) > 1 else ""
+    return (
+        f"{counts.iloc[0]:,} of its {len(patients):,} images are of one patient{mixed}; {PLACEHOLDER}, else "
+        f"{other}"
+    )
 
 
 def _require_first(images: pd.DataFrame, held_out: list[str]) -> None:
