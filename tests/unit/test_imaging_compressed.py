@@ -136,6 +136,16 @@ def test_jpeg_extended_of_12_bits():
     assert np.array_equal(decode(content), GREY_12)
 
 
+@pytest.mark.parametrize("photometric", ["YBR_FULL", "YBR_FULL_422", "RGB"])
+@pytest.mark.parametrize("stored_as", ["YCBCR", "RGB"])
+def test_jpeg_extended_of_12_bits_in_colour_whatever_the_header_says(photometric, stored_as):
+    deep = 16 * RGB.astype(np.uint16)
+    frame = imagecodecs.jpeg8_encode(deep, level=100, bitspersample=12, outcolorspace=stored_as)
+    elements = {"BitsAllocated": 16, "BitsStored": 12, **COLOUR, "PhotometricInterpretation": photometric}
+    grey = decode(dicom([bytes(frame)], syntax=JPEGExtended12Bit, **elements))
+    assert np.abs(grey - LUMA).max() <= 1.5
+
+
 @pytest.mark.parametrize("predictor", range(1, 8))
 @pytest.mark.parametrize("precision", [8, 10, 12, 14, 16])
 def test_jpeg_lossless_of_every_predictor(predictor, precision):

@@ -9,6 +9,9 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
 )
 
 from pneumonia.imaging.decode import decode
@@ -50,6 +53,21 @@ class TestNativeSyntaxes:
         entries = [(v * 7) % 4001 for v in range(4096)]
         content = dicom(RAMP_12, syntax=syntax, BitsStored=12, VOILUTSequence=lookup_table(0, entries, 12))
         assert np.array_equal(decode(content), np.rint(np.array(entries)[RAMP_12] * 255.0 / 4095))
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless, RLELossless])
+@pytest.mark.parametrize("picture", [RAMP_8, RAMP_12, RAMP_8[:, :-1][:-1]], ids=["8", "12", "8, odd"])
+def test_plain_pixels_under_the_name_of_a_compression(syntax, picture):
+    picture = np.ascontiguousarray(picture)
+    elements = TWELVE_BITS if picture.dtype == np.uint16 else {}
+    content = dicom(picture, **elements)
+    uid = ExplicitVRLittleEndian.encode() + b"\0"
+    named = syntax.encode() + b"\0" * (len(syntax) % 2)
+    misnamed = content.replace(bytes([len(uid), 0]) + uid, bytes([len(named), 0]) + named, 1)
+    meta_length = int.from_bytes(content[140:144], "little") + len(named) - len(uid)
+    misnamed = misnamed[:140] + meta_length.to_bytes(4, "little") + misnamed[144:]
+    assert misnamed != content
+    assert np.array_equal(decode(misnamed), decode(content))
 
 
 def test_big_endian_8_bits_in_words_are_swapped_back():

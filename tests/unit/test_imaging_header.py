@@ -16,7 +16,7 @@ from pydicom.tag import Tag
 
 from pneumonia.imaging.decode import decode, decode_with_facts
 from pneumonia.imaging.elements import value
-from pneumonia.imaging.facts import HeaderFacts, parse_age
+from pneumonia.imaging.facts import HeaderFacts, parse_age, read_facts
 from pneumonia.imaging.plain_header import AnyDataset, PlainDataset
 from pneumonia.imaging.rejection import Reason, Rejected
 from tests.unit.imaging_files import RAMP_8, dicom, raster
@@ -54,6 +54,13 @@ def rejection(content: bytes, **options: bool) -> Rejected:
 )
 def test_ages(text, years):
     assert parse_age(text) == years
+
+
+@pytest.mark.parametrize(("text", "years"), [("089Y", 89), ("090Y", 90), ("097Y", 90), ("121Y", None)])
+def test_the_oldest_are_one_group(text, years):
+    dataset = Dataset()
+    dataset.PatientAge = text
+    assert read_facts(dataset).age_years == years
 
 
 def facts(**elements: object) -> HeaderFacts:

@@ -86,6 +86,15 @@ class TestPng:
         content = png(48, 40, 8, 4, scanlines(grey_alpha))
         assert np.abs(decode(content) - RAMP_8 * (ALPHA / 255)).max() <= 1
 
+    def test_transparent_shows_black_in_16_bits_too(self):
+        opaque = np.dstack([RAMP_12, np.full_like(RAMP_12, 0xFFFF)])
+        assert np.array_equal(decode(png(48, 40, 16, 4, scanlines(opaque)), WHOLE_RANGE), STRETCHED)
+        half = opaque.copy()
+        half[20:, :, 1] = 0
+        grey = decode(png(48, 40, 16, 4, scanlines(half)), WHOLE_RANGE)
+        assert not grey[20:].any()
+        assert grey[:20].max() == 255
+
     def test_a_transparent_grey_level(self):
         level = int(RAMP_8[20, 20])
         grey = decode(png(48, 40, 8, 0, scanlines(RAMP_8), (b"tRNS", struct.pack(">H", level))))

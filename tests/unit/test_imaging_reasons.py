@@ -5,6 +5,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,25 @@ def test_duplicates_are_kept_unless_they_are_to_be_rejected(case: Case) -> None:
     assert case.rejected == {}
     case.pack(duplicates="reject")
     assert case.rejected == {"good/00.png": "duplicate"}
+
+
+@pytest.mark.parametrize(
+    ("patients", "places", "rejected"),
+    [
+        (("A", "A"), ("train", "train"), 1),
+        (("A", "B"), ("train", "train"), 0),  # it says that A and B may be one
+        (("A", "A"), ("train", "test"), 0),  # the source's own test set is not ours to change
+    ],
+)
+def test_a_copy_of_another_patient_or_split_is_kept(
+    case: Case, patients: tuple[str, str], places: tuple[str, str], rejected: int
+) -> None:
+    content = raster(RAMP_8 // 2, "PNG")
+    for patient, place in zip(patients, places, strict=True):
+        case.add(f"copies/{place}-{patient}-{len(case.records)}.png", content)
+        case.records[-1] = replace(case.records[-1], patient=patient, official_split=place)
+    case.pack(duplicates="reject")
+    assert len(case.rejected) == rejected
 
 
 def test_an_unsupported_compression_names_a_package(case: Case) -> None:

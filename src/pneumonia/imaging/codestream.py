@@ -97,7 +97,8 @@ def decode_codestream(frame: Buffer, *, stored_as_rgb: bool = False) -> tuple[Co
     Returns:
         The samples and the frame's header. Samples have dtype uint8 up to 8 bits of precision, else uint16;
         negative ones of JPEG 2000 are in two's complement. Grey has shape (H, W), and so has the luminance,
-        which is all that comes of 8-bit JPEG in colour; other colour has shape (H, W, 3).
+        which is all that comes of 8-bit JPEG in colour; other colour has shape (H, W, 3), that of 12-bit JPEG
+        as RGB.
 
     Raises:
         Rejected: truncated, damaged, too small or too large, or no decoder is installed.
@@ -150,8 +151,22 @@ def _decode_rarer(frame: bytes, coding: Coding, rgb: bool) -> NDArray[Any]:
         samples = imagecodecs.jpegls_decode(frame)
     elif coding == "jpeg-2000":
         samples = imagecodecs.jpeg2k_decode(frame, numthreads=1)
+    elif coding == "jpeg-12":
+        samples = imagecodecs.jpeg8_decode(frame, colorspace="RGB" if rgb else None)
     else:
         samples = imagecodecs.jpeg8_decode(frame)
+    return samples
+
+
+def decode_png(content: bytes) -> NDArray[Any]:
+    """Decode a PNG to what it holds: shape (H, W) or (H, W, samples), dtype uint8 or uint16.
+
+    Raises:
+        Rejected: no decoder is installed.
+    """
+    if imagecodecs is None:
+        raise Rejected(Reason.UNSUPPORTED_COMPRESSION, "PNG: install the package imagecodecs")
+    samples: NDArray[Any] = imagecodecs.png_decode(content)
     return samples
 
 

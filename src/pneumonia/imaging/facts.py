@@ -12,13 +12,16 @@ View = Literal["PA", "AP", "LATERAL", ""]
 MAX_AGE = 120
 """Years. Larger ages in RSNA's headers are slips of the keyboard."""
 
+OLDEST = 90
+"""Years. Higher ages may tell who it is: 45 CFR 164.514(b)(2)(i)(C) makes one group of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
     """Facts for the analysis by group; none of them names anybody."""
 
     age_years: int | None = None
-    """Whole years from 0 to MAX_AGE; None where the header has none, or one that cannot be."""
+    """Whole years, OLDEST for all who are older; None where the header has none, or one that cannot be."""
     sex: Literal["F", "M", ""] = ""
     view: View = ""
 
@@ -26,8 +29,9 @@ class HeaderFacts:
 def read_facts(dataset: AnyDataset) -> HeaderFacts:
     """Read what the header says of age, sex and view; whatever it says otherwise becomes "not known"."""
     sex = code(dataset, "PatientSex")
+    age = parse_age(code(dataset, "PatientAge"))
     return HeaderFacts(
-        age_years=parse_age(code(dataset, "PatientAge")),
+        age_years=None if age is None else min(age, OLDEST),
         sex="F" if sex == "F" else "M" if sex == "M" else "",
         view=_view(dataset),
     )

@@ -117,14 +117,16 @@ def read_frame(header: Header) -> Frame:
     layout = read_layout(header.dataset)
     index = (layout.frames - 1) // 2
     content, undefined_length, pixel_vr = _pixel_data(header.dataset)
-    encapsulated = undefined_length or header.syntax not in _NATIVE
+    needed = layout.frame_bytes * layout.frames
+    # Files that name a compression are met with plain pixels in them, and a byte to make these even.
+    misnamed = len(content) in (needed, needed + 1) and content[:4] != _ITEM
 
-    if not encapsulated:
-        needed = layout.frame_bytes * layout.frames
+    if not undefined_length and (header.syntax in _NATIVE or misnamed):
         if len(content) < needed:
             raise Rejected(Reason.TRUNCATED, f"{len(content)} of {needed} bytes of pixels")
+        syntax = header.syntax if header.syntax in _NATIVE else ExplicitVRLittleEndian
         with parsing(Reason.UNREADABLE, "damaged pixel data"):
-            return _native(layout, content, index, header.syntax, pixel_vr)
+            return _native(layout, content, index, syntax, pixel_vr)
 
     if header.syntax == RLELossless:
         with parsing(Reason.UNREADABLE, "damaged RLE frame"):
@@ -221,7 +223,7 @@ def _from_codestream(layout: Layout, content: Buffer) -> Frame:
     if stream.samples == 3 and samples.ndim == 2:
         # Only the Y was decoded.
         samples, layout = samples[..., np.newaxis], replace(layout, photometric="YBR_FULL")
-    elif layout.photometric in ("YBR_ICT", "YBR_RCT"):
+    elif stream.samples == 3 and (stream.coding == "jpeg-12" or layout.photometric in ("YBR_ICT", "YBR_RCT")):
         layout = replace(layout, photometric="RGB")
     return _masked(layout, samples, stream.precision)
 

@@ -9,11 +9,14 @@ from pneumonia.imaging.elements import value
 from pneumonia.imaging.header import looks_like_dicom, parse
 from pneumonia.imaging.raster import looks_like_raster
 
-_TAGS = frozenset(int(Tag(keyword)) for keyword in ("PatientID", "IssuerOfPatientID"))
+_TAGS = frozenset([int(Tag("PatientID"))])
 
 
 def read_patient_id(content: bytes) -> str:
-    """Patient ID (0010,0020), after its issuer (0010,0021) where one is named; empty where there is none.
+    """Patient ID (0010,0020); empty where there is none.
+
+    Without its issuer (0010,0021), which one device writes and another leaves out: two patients of one number
+    cost a little freedom in the split, one patient of two numbers would be on both sides of it.
 
     Args:
         content: a file that `decode` could read.
@@ -24,7 +27,4 @@ def read_patient_id(content: bytes) -> str:
     if looks_like_raster(content) or not looks_like_dicom(content):
         return ""
     dataset, _, _ = parse(content, _TAGS)
-    patient, issuer = (
-        str(value(dataset, keyword) or "").strip() for keyword in ("PatientID", "IssuerOfPatientID")
-    )
-    return f"{issuer} {patient}".strip() if patient else ""
+    return str(value(dataset, "PatientID") or "").strip()

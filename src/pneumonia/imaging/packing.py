@@ -6,7 +6,7 @@ What comes out depends on the records only: not on their order, the number of wo
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -86,7 +86,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     rejected.csv stands for the reader also when too much was rejected.
 
     Files of the same content that carry two labels are rejected, all of them; nobody can say which is right.
-    With duplicates "reject", of files of the same content all but the first are rejected.
+    With duplicates "reject", of a patient's files of the same content all but the first are rejected.
 
     Args:
         archive: where the files of the records are.
@@ -115,7 +115,7 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
     name = pseudonyms.of_file
     rejections: list[Rejection] = []
     kept: Counter[str] = Counter()
-    seen: set[str] = set()
+    seen: set[tuple[str, str, str]] = set()
 
     def squares(table: "csv.DictWriter[str]") -> Generator[NDArray[np.uint8]]:
         with closing(_decoded(archive, records, preprocess, workers)) as results:
@@ -125,12 +125,12 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
                 elif result.row["file"] in conflicting:
                     detail = "another file of the same content carries the other label"
                     rejections.append(Rejection(name(result.row["file"]), Reason.LABEL_CONFLICTING, detail))
-                elif result.row["sha256"] in seen:
+                elif (copy := _copy(result.row)) in seen:
                     detail = "a file before it in the table has the same content"
                     rejections.append(Rejection(name(result.row["file"]), Reason.DUPLICATE, detail))
                 else:
                     if preprocess.duplicates == "reject":
-                        seen.add(result.row["sha256"])
+                        seen.add(copy)
                     kept[result.row["label"]] += 1
                     patient = pseudonyms.of_patient(result.row["patient"], result.row["file"])
                     table.writerow(result.row | {"file": name(result.row["file"]), "patient": patient})
@@ -146,6 +146,16 @@ def pack(  # noqa: PLR0913  three inputs, three outputs
                 write_images(images_part, images_of_rows, preprocess.size)
         _write_rejections(rejected, rejections)
         _require_enough(kept, rejections, preprocess.max_rejected, rejected)
+
+
+def _copy(row: Mapping[str, str]) -> tuple[str, str, str]:
+    """What makes a file a copy that nobody needs: the same content, of the same patient, of the same split.
+
+    A copy under another patient's name says that the two may be one, and the source's own test set is not
+    ours to change: the split keeps these together.
+    """
+    known = row["patient"] != row["file"]
+    return row["sha256"], row["official_split"], row["patient"] if known else ""
 
 
 def _conflicting_labels(archive: Archive, records: Sequence[Record]) -> set[str]:

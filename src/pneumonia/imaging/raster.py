@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from pneumonia.imaging.codestream import decode_codestream, read_codestream_header
+from pneumonia.imaging.codestream import decode_codestream, decode_png, read_codestream_header
 from pneumonia.imaging.grey import Rendering, Stored, Transformations, luminance, to_grey
 from pneumonia.imaging.limits import check_size
 from pneumonia.imaging.rejection import Reason, Rejected
@@ -80,7 +80,7 @@ def _decode_by_pillow(content: bytes, size: tuple[int, int], rendering: Renderin
         image = Image.open(BytesIO(content), formats=["PNG", "JPEG"])
         if image.size != size:
             raise ValueError("two sizes")
-        pixels = np.asarray(_turn_upright(image, _flatten(image)))
+        pixels = np.asarray(_turn_upright(image, _flatten(image, content)))
         transparent = image.info.get("transparency")
     if pixels.dtype == np.uint8:
         return pixels
@@ -97,8 +97,16 @@ def _png_size(content: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """To mode L, or I;16 as it is."""
+_GREY_WITH_ALPHA_OF_16_BITS = b"\x10\x04"
+"""Depth and colour type in the header of a PNG."""
+
+
+def _flatten(image: Image.Image, content: bytes) -> Image.Image:
+    """To mode L or I;16."""
+    if content.startswith(_PNG) and content[24:26] == _GREY_WITH_ALPHA_OF_16_BITS:
+        # Of these Pillow keeps the upper 8 bits, where a detector's 12 are nearly black.
+        grey, alpha = np.moveaxis(decode_png(content).astype(np.uint32), -1, 0)
+        return Image.fromarray((grey * alpha // 0xFFFF).astype(np.uint16))
     if image.mode.startswith("I") or (image.mode == "L" and not image.has_transparency_data):
         return image
     if image.has_transparency_data:
