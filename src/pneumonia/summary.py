@@ -1,11 +1,13 @@
 """What `make repro` prints at its end: the metrics, and where to look."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from pneumonia import paths
+from pneumonia.params import load_params
 
 ROWS = {
     "images": "n",
@@ -17,7 +19,20 @@ ROWS = {
 }
 
 
-def summarise(evaluation: dict[str, Any], report: Path) -> str:
+# As in tracking: MLflow's page, too, reports its use to its makers.
+WITHOUT_TELEMETRY = (
+    "set MLFLOW_DISABLE_TELEMETRY=true &" if os.name == "nt" else "MLFLOW_DISABLE_TELEMETRY=true"
+)
+MLFLOW_UI = f"{WITHOUT_TELEMETRY} mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+THRESHOLD_RULES = {
+    "fixed": "fixed in params.yaml",
+    "youden": "chosen on validation",
+    "sensitivity": "chosen on validation",
+}
+
+
+def summarise(evaluation: dict[str, Any], threshold_rule: str, report: Path) -> str:
     """Set the metrics of validation and test side by side, with the test set's 95 % intervals."""
     lines = [f"{'':<14}{'validation':>12}{'test':>12}   95 % interval"]
     for title, name in ROWS.items():
@@ -27,11 +42,11 @@ def summarise(evaluation: dict[str, Any], report: Path) -> str:
         lines.append(f"{title:<14}{shown}{between}")
     lines += [
         "",
-        f"Threshold {evaluation['test']['threshold']:.3f}, chosen on validation.",
+        f"Threshold {evaluation['test']['threshold']:.3f}, {THRESHOLD_RULES[threshold_rule]}.",
         "",
         f"Report        {report.resolve().as_uri()}",
-        "Curves        dvc plots show",
-        "MLflow        mlflow ui --backend-store-uri sqlite:///mlflow.db, then http://127.0.0.1:5000",
+        "Curves        in the report; dvc plots show (its page needs internet)",
+        f"MLflow        {MLFLOW_UI}, then http://127.0.0.1:5000",
         "(`. .venv/bin/activate` first; on Windows `.venv\\Scripts\\activate`)",
     ]
     return "\n".join(lines)
@@ -44,4 +59,6 @@ def _cell(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(summarise(json.loads(paths.EVALUATE_METRICS.read_text("utf-8")), paths.REPORT) + "\n")
+    evaluation = json.loads(paths.EVALUATE_METRICS.read_text("utf-8"))
+    rule = load_params(Path("params.yaml")).evaluate.threshold_rule
+    sys.stdout.write(summarise(evaluation, rule, paths.REPORT) + "\n")

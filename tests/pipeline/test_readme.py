@@ -1,6 +1,7 @@
 """The README's commands are run as they stand there; what cannot be run here is what CI runs."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from conftest import CHECKOUT, Repository
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from pneumonia.params import load_params
 from pneumonia.summary import ROWS, summarise
 
 pytestmark = pytest.mark.pipeline
@@ -40,7 +42,8 @@ def test_the_two_commands_are_what_ci_runs_and_the_steps_without_make_what_make_
 
 
 def test_the_summary_is_that_of_the_committed_metrics() -> None:
-    summary = summarise(metrics(CHECKOUT), Path("report.html"))
+    rule = load_params(CHECKOUT / "params.yaml").evaluate.threshold_rule
+    summary = summarise(metrics(CHECKOUT), rule, Path("report.html"))
     assert summary.split("Report")[0] in README
 
 
@@ -91,18 +94,28 @@ def test_the_daily_uses_work_as_they_are_typed(repository: Repository) -> None:
     uses = commands("Three daily uses")
     assert len(uses) == 8
     for command in uses:
-        if command.startswith("mlflow ui"):
+        if " mlflow ui " in command:
             look_at_mlflow(repository, command)
         else:
             repository.run("bash", "-c", command)
+    back = "git restore . && dvc checkout"
+    assert f"`{back}` takes them back" in README
+    assert "params.yaml" in repository.run("git", "status", "--porcelain")
+    repository.run("bash", "-c", back)
+    assert repository.run("git", "status", "--porcelain") == ""
+    assert "up to date" in repository.dvc("status")
 
 
 def look_at_mlflow(repository: Repository, command: str) -> None:
     """Start the page, and ask for it until it answers."""
+    setting, _, *options = command.split()
     executable = str(Path(sys.executable).parent / "mlflow")
-    arguments = [executable, *command.split()[1:], "--port", "5057"]
     server = subprocess.Popen(
-        arguments, cwd=repository.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [executable, *options, "--port", "5057"],
+        cwd=repository.root,
+        env=os.environ | dict([setting.split("=")]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         with requests.Session() as session:

@@ -252,6 +252,14 @@ def test_every_rule_has_words(tmp_path: Path, rule: str) -> None:
     assert "The threshold, 0.400, was " in report(tmp_path, model_card=card).sentences
 
 
+@pytest.mark.parametrize(
+    ("keep", "words"), [("best", "were kept, the best by val_auroc"), ("last", "were kept, the last")]
+)
+def test_which_epoch_was_kept_is_said(tmp_path: Path, keep: str, words: str) -> None:
+    params = report_inputs()["params"].model_copy(update={"keep": keep, "monitor": "val_auroc"})
+    assert words in report(tmp_path, params=params).sentences
+
+
 def test_how_the_input_is_normalised_is_said(tmp_path: Path) -> None:
     assert "0.5000) / 0.2500, grey 0 to 1" in report(tmp_path).sentences
     card = report_inputs()["model_card"] | {"mean": None, "std": None}

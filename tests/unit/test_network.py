@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 
 from pneumonia.errors import UserError
 from pneumonia.network import predict as predict_module
-from pneumonia.network.build import build, build_pretrained
+from pneumonia.network.build import build, build_pretrained, imagenet_statistics, require_size
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import choose_compute, limits_in_words
 from pneumonia.network.predict import normalise, pneumonia_logit, predict, predict_logits
@@ -36,6 +37,36 @@ def test_any_architecture_takes_one_channel_and_the_size_asked_for(arch: str, ou
 def test_an_unknown_architecture_is_named_with_its_neighbours() -> None:
     with pytest.raises(UserError, match=r"arch is 'resnet1'.*resnet18"):
         build("resnet1", 2, 32)
+
+
+def test_an_unknown_tag_is_named_with_those_there_are() -> None:
+    with pytest.raises(
+        UserError, match=r"arch is 'resnet18\.tv_in1'.*no such weights, but .*resnet18\.tv_in1k"
+    ):
+        imagenet_statistics("resnet18.tv_in1")
+    with pytest.raises(UserError, match=r"arch is 'resnet1', which timm does not know"):
+        imagenet_statistics("resnet1")
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "takes"),
+    [
+        ("test_vit", 100, False),
+        ("test_vit", 96, True),
+        ("test_resnet", 16, True),
+        ("inception_v3", 64, False),
+        ("mvitv2_tiny", 100, False),
+        ("xcit_nano_12_p16_224", 100, False),
+    ],
+)
+def test_a_size_that_an_architecture_cannot_take_is_one_sentence(arch: str, size: int, takes: bool) -> None:
+    refused = pytest.raises(
+        UserError, match=rf"arch {arch} cannot take images of preprocess\.size {size}: \S"
+    )
+    with nullcontext() if takes else refused:
+        module = build(arch, 2, size)
+        require_size(module, arch, size)
+        assert module.training
 
 
 def test_weights_survive_the_file_and_describe_themselves(tmp_path: Path) -> None:

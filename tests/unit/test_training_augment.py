@@ -181,21 +181,34 @@ def test_the_draws_are_the_seeds_alone_and_greys_stay_in_range(images: torch.Ten
     assert first.shape == images.shape
 
 
+EVERYTHING = change(
+    flip_horizontal=0.5,
+    flip_vertical=0.5,
+    rotation=20,
+    translation=0.1,
+    scale=[0.8, 1.2],
+    crop_area=[0.5, 1.0],
+    brightness=0.3,
+    contrast=0.3,
+    equalise=0.5,
+    gamma=0.4,
+    blur=0.5,
+    sharpen=0.5,
+    noise=0.1,
+    collimate=0.5,
+    erase=0.5,
+)
+
+
+def test_the_half_precision_of_a_step_costs_the_images_no_digits(images: torch.Tensor) -> None:
+    plain = EVERYTHING(images, generator())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(EVERYTHING(images, generator()), plain)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_and_cpu_make_the_same_pictures(images: torch.Tensor) -> None:
-    augmenter = change(
-        rotation=20,
-        brightness=0.3,
-        contrast=0.3,
-        equalise=0.5,
-        scale=[0.8, 1.2],
-        gamma=0.4,
-        blur=0.5,
-        sharpen=0.5,
-        noise=0.1,
-        collimate=0.5,
-        erase=0.5,
-    )
-    cpu = augmenter(images, generator())
-    gpu = augmenter(images.cuda(), generator()).cpu()
+    cpu = EVERYTHING(images, generator())
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        gpu = EVERYTHING(images.cuda(), generator()).cpu()
     torch.testing.assert_close(gpu, cpu, atol=0.1, rtol=0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_examples import small_data, training
@@ -125,32 +126,53 @@ def test_the_progress_bar_reads_the_loss_only_when_it_is_drawn(capsys: pytest.Ca
     assert "epoch 2" not in shown
 
 
+def one_each(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.ones(len(labels))
+
+
 def test_a_late_look_names_the_first_batch_with_its_loss_and_rate() -> None:
     classifier = classifier_on_meta()
     outputs, labels = torch.zeros(2, 2), torch.tensor([0, 1])
     for batch in range(LOOK_EVERY):
         classifier.rate = batch / 1000
         loss = torch.tensor({40: torch.inf, 41: torch.nan}.get(batch, 1.0))
-        classifier.seen.add(outputs, labels, loss, whole(batch, 2), classifier.rate)
+        classifier.seen.add(outputs, labels, loss, whole(batch), classifier.rate)
     with pytest.raises(DivergedError, match=r"the loss became inf in epoch 0, batch 40, .* rate of 0\.04\."):
         classifier.require_finite("loss")
 
 
 def test_each_loss_is_looked_at_once() -> None:
-    seen, outputs = Seen(), torch.zeros(2, 2)
+    seen, outputs = Seen(one_each), torch.zeros(2, 2)
     losses = [1.0, 2.0, torch.nan]
     for batch, loss in enumerate(losses):
-        seen.add(outputs, torch.tensor([0, 1]), torch.tensor(loss), whole(batch, 2), 0.1)
+        seen.add(outputs, torch.tensor([0, 1]), torch.tensor(loss), whole(batch), 0.1)
         found = seen.first_not_finite()
         assert (found is None) == (batch < 2)
     assert found is not None
     assert found.batch == 2
-    assert Seen().first_not_finite() is None
+    assert Seen(one_each).first_not_finite() is None
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_images() -> None:
-    seen = Seen()
+    seen = Seen(one_each)
     for batch, (count, loss) in enumerate([(3, 1.0), (1, 5.0)]):
         logits: Tensor = torch.zeros(count, 1)
-        seen.add(logits, torch.arange(count) % 2, torch.tensor(loss), whole(batch, count), 0.1)
+        seen.add(logits, torch.arange(count) % 2, torch.tensor(loss), whole(batch), 0.1)
     assert seen.summarise()["loss"] == 2.0
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+@pytest.mark.parametrize("balance", ["none", "class_weights"])
+def test_the_loss_of_an_epoch_does_not_depend_on_which_images_share_a_batch(loss: str, balance: str) -> None:
+    labels = torch.tensor([0] * 4 + [1] * 12)
+    objective = Objective(training(loss=loss, balance=balance), labels.numpy())
+    outputs = torch.linspace(-2, 2, 16)[:, None] * torch.tensor([1.0] if loss == "bce" else [1.0, 0.5])
+    found = []
+    for order in (torch.arange(16), torch.randperm(16, generator=torch.Generator().manual_seed(0))):
+        for batches in (order.split(4), order.split(16)):
+            seen = Seen(objective.weights)
+            for number, batch in enumerate(batches):
+                mean = objective(outputs[batch], labels[batch])
+                seen.add(outputs[batch], labels[batch], mean, whole(number), 0.1)
+            found.append(seen.summarise()["loss"])
+    assert found == pytest.approx([found[0]] * 4, rel=1e-6)

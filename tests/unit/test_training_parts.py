@@ -38,11 +38,10 @@ def test_the_parts_of_a_batch_are_disjoint_and_together_it(
     assert {len(one) for one in drawn} == {len(batches)} == {len(part) for part in parts}
     for number, batch in enumerate(batches):
         shares = [part.shares[number] for part in parts]
-        counted = [one[number] for one, part in zip(drawn, shares, strict=True) if part.images]
+        counted = [one[number] for one, part in zip(drawn, shares, strict=True) if part.own]
         assert sorted(position for part in counted for position in part) == sorted(batch)
         assert all(one[number] for one in drawn)  # nobody has nothing to do
         assert sum(part.factor for part in shares) == pytest.approx(world)
-        assert sum(part.images for part in shares) == pytest.approx(len(batch))
 
 
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 8), world=st.integers(2, 5))

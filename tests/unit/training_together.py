@@ -53,7 +53,7 @@ def main(root: Path, values: dict[str, Any]) -> None:
     step = Classifier.training_step
 
     def spy(self: Classifier, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        if self.parts is None or self.parts[0].shares[batch_index].images:
+        if self.parts is None or self.parts[0].shares[batch_index].own:
             seen.append((self.current_epoch, batch_index, batch[0].float().mean(dim=(1, 2)).tolist()))
         if self.current_epoch == 1 and rank == die:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -15,6 +15,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from pneumonia.errors import UserError
+from pneumonia.network.device import WITHOUT_DETERMINISM
 from pneumonia.network.packaged import packaged_weights
 
 HUB_FILE = "model.safetensors"
@@ -60,16 +61,55 @@ def imagenet_statistics(arch: str) -> tuple[float, float]:
     One grey channel stands for three equal ones: these are the means over the colours. Most architectures
     have ImageNet's own (0.449, 0.226); those of TensorFlow (0.5, 0.5).
     """
-    # One that timm does not know is refused when it is built.
-    config = timm.get_pretrained_cfg(arch, allow_unregistered=True) or PretrainedCfg()
+    config = _config(arch) or PretrainedCfg()
     return fmean(config.mean), fmean(config.std)
 
 
-def _create(arch: str, outputs: int, size: int, weights: Path | None) -> nn.Module:
+def require_size(module: nn.Module, arch: str, size: int) -> None:
+    """Try whether a network takes square images of this size.
+
+    Raises:
+        UserError: it does not.
+    """
+    training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, 1, size, size))
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        if WITHOUT_DETERMINISM in str(error):
+            raise
+        raise _size_refused(arch, size, error) from error
+    finally:
+        module.train(training)
+
+
+def _size_refused(arch: str, size: int, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"params.yaml: arch {arch} cannot take images of preprocess.size {size}: {reason}")
+
+
+def _config(arch: str) -> PretrainedCfg | None:
+    """What timm knows of an architecture's weights; None where it has none.
+
+    Raises:
+        UserError: timm knows no such architecture, or none of its weights under such a tag.
+    """
     if not timm.is_model(arch):
         near = ", ".join(difflib.get_close_matches(arch, timm.list_models(), n=3)) or "resnet18, densenet121"
         raise UserError(f"params.yaml: arch is {arch!r}, which timm does not know; near to it: {near}.")
-    config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    try:
+        config: PretrainedCfg | None = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    except RuntimeError:  # the part after the dot
+        family = arch.partition(".")[0]
+        tagged = ", ".join(timm.list_models(f"{family}.*", pretrained=True))
+        raise UserError(
+            f"params.yaml: arch is {arch!r}; timm has no such weights, but {tagged or family}."
+        ) from None
+    return config
+
+
+def _create(arch: str, outputs: int, size: int, weights: Path | None) -> nn.Module:
+    config = _config(arch)
     fixed = config is not None and config.fixed_input_size
     size_option = {"img_size": size} if fixed else {}
     source_option = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
@@ -77,6 +117,8 @@ def _create(arch: str, outputs: int, size: int, weights: Path | None) -> nn.Modu
         module: nn.Module = timm.create_model(
             arch, in_chans=1, num_classes=outputs, **size_option, **source_option
         )
+    except AssertionError as error:  # with which timm checks img_size
+        raise _size_refused(arch, size, error) from error
     except (SafetensorError, RuntimeError, KeyError) as error:
         if weights is None:
             raise
@@ -113,7 +155,7 @@ def _from_file(arch: str, pretrained: str, root: Path) -> Path:
 
 
 def _from_hub(arch: str) -> Path:
-    config = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    config = _config(arch)
     if config is None or not config.hf_hub_id:
         raise UserError(
             f"params.yaml: pretrained is hub, which has no weights of arch {arch!r}; set pretrained: none."

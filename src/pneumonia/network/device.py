@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,9 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp16": torch.float16,
 }
 
+
+WITHOUT_DETERMINISM = " does not have a deterministic implementation"
+"""What PyTorch says, after the name of an operation."""
 
 CUBLAS_WORKSPACE = ":4096:8"
 """Of fixed size, with which cuBLAS gives the same each time: docs.nvidia.com/cuda/cublas, reproducibility."""
@@ -35,6 +38,13 @@ class Compute:
         return torch.autocast(
             self.device.type, dtype=DTYPES[self.precision], enabled=self.precision != "fp32"
         )
+
+
+def unrounded(device: torch.device) -> AbstractContextManager[None]:
+    """Context in which products stay float32, also where the one around it rounds those of a forward pass."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def choose_compute(
@@ -88,7 +98,7 @@ def limits_in_words(arch: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        operation, found, _ = str(error).partition(" does not have a deterministic implementation")
+        operation, found, _ = str(error).partition(WITHOUT_DETERMINISM)
         if not found:
             raise
         raise SharedError(

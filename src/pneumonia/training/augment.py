@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from pneumonia.network.device import send
+from pneumonia.network.device import send, unrounded
 from pneumonia.params import Augment
 from pneumonia.training.corruptions import add_noise, blur, collimate, erase, sharpen
 
@@ -35,12 +35,13 @@ class Augmenter:
         Returns:
             float32, shape (B, S, S), 0 to 255; what comes from outside the image is black.
         """
-        count = len(images)
-        tables = self._draw_tables(images, generator)
-        greys = look_up(images, tables) if tables is not None else images.float()
-        if self._moves():
-            greys = resample(greys, send(self.draw_matrices(count, generator), images.device))
-        return self._corrupt(greys, generator)
+        # A training step is in half precision, which would place pixels by coordinates of 8 bits.
+        with unrounded(images.device):
+            tables = self._draw_tables(images, generator)
+            greys = look_up(images, tables) if tables is not None else images.float()
+            if self._moves():
+                greys = resample(greys, send(self.draw_matrices(len(images), generator), images.device))
+            return self._corrupt(greys, generator)
 
     def _corrupt(self, greys: Tensor, generator: Generator) -> Tensor:
         p = self.params

@@ -53,7 +53,7 @@ class Classifier(L.LightningModule):
         self.parts: Parts | None = None
         self.augmenter = Augmenter(params.augment)
         self.generator = torch.Generator()
-        self.seen = Seen()
+        self.seen = Seen(self.objective.weights)
         self.epoch_metrics: dict[str, float] = {}
         self.rate = params.lr
 
@@ -77,7 +77,7 @@ class Classifier(L.LightningModule):
         self.generator = epoch_generator(seed, epoch, purpose=1, rank=rank)
         # What the network draws itself, for dropout, comes from PyTorch's own generators.
         torch.manual_seed(epoch_generator(seed, epoch, purpose=2, rank=rank).initial_seed())
-        self.seen = Seen()
+        self.seen = Seen(self.objective.weights)
         frozen = self.params.finetune == "head" or (
             self.params.finetune == "head_then_all" and self.current_epoch < self.params.head_epochs
         )
@@ -95,8 +95,8 @@ class Classifier(L.LightningModule):
             greys, targets = mix(greys, labels, self.params.mixup, self.generator)
         outputs = self.network(normalise(greys, self.description))
         loss: Tensor = self.objective(outputs, targets)
-        share = self.parts[0].shares[batch_index] if self.parts else whole(batch_index, len(labels))
-        if share.images:
+        share = self.parts[0].shares[batch_index] if self.parts else whole(batch_index)
+        if share.own:
             self.seen.add(outputs, labels, loss, share, self.rate)
         if (batch_index + 1) % self._look_every == 0:
             self.require_finite("loss")
@@ -111,14 +111,14 @@ class Classifier(L.LightningModule):
         average_buffers(self.network)  # of averaged weights, which are in place by now
         self.require_finite("loss")
         self.trained = self.seen
-        self.seen = Seen()
+        self.seen = Seen(self.objective.weights)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Add one batch, not augmented, to the epoch's validation metrics."""
         images, labels = batch
         outputs = self.network(normalise(images, self.description))
         loss = self.objective(outputs, labels)
-        share = self.parts[1].shares[batch_index] if self.parts else whole(batch_index, len(labels))
+        share = self.parts[1].shares[batch_index] if self.parts else whole(batch_index)
         self.seen.add(outputs, labels, loss, share, self.rate)
         # Several processes have not the same number of batches to look after together.
         if self.parts is None and (batch_index + 1) % self._look_every == 0:

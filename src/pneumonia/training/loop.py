@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia.errors import UserError
-from pneumonia.network.build import build, build_pretrained, imagenet_statistics
+from pneumonia.network.build import build, build_pretrained, imagenet_statistics, require_size
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.weights import save_weights
@@ -207,8 +207,11 @@ def _describe(params: Training, data: TrainingData) -> NetworkDescription:
 def _build(params: Training, description: NetworkDescription, root: Path) -> nn.Module:
     arch, outputs, size = description.arch, description.outputs, description.size
     if params.pretrained == "none":
-        return build(arch, outputs, size)
-    return build_pretrained(arch, outputs, size, params.pretrained, root)
+        network = build(arch, outputs, size)
+    else:
+        network = build_pretrained(arch, outputs, size, params.pretrained, root)
+    require_size(network, arch, size)
+    return network
 
 
 def make_trainer(

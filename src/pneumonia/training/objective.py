@@ -43,7 +43,7 @@ class Objective(nn.Module):
     def weights(self, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Weight of each image in the mean over a batch: shape (B,). Blends of a batch add up to the same."""
         if self.loss == "cross_entropy":
-            weights: NDArray[np.float64] = self.class_weights.double().numpy()[labels]
+            weights: NDArray[np.float64] = self.class_weights.double().cpu().numpy()[labels]
             return weights
         return np.ones(len(labels))
 

@@ -24,13 +24,13 @@ class Share(NamedTuple):
     """Of the process; 0 for a whole batch, whoever has it."""
     factor: float
     """Of the part's mean loss, so that the mean over the processes is that of the whole batch."""
-    images: float
-    """For how many of the epoch's images the part's mean loss stands; 0 where they are another's too."""
+    own: bool = True
+    """Whether its images are no other's: where a batch leaves a process nothing, it has one of another's."""
 
 
-def whole(batch: int, images: int) -> Share:
+def whole(batch: int) -> Share:
     """A batch that is not shared."""
-    return Share(batch, 0, 1.0, images)
+    return Share(batch, 0, 1.0)
 
 
 class TrainingParts(Sampler[list[int]]):
@@ -66,7 +66,7 @@ class TrainingParts(Sampler[list[int]]):
         for number, batch in enumerate(self.order):
             part = batch[rank::world]
             fraction = float(self.weights[part].sum() / self.weights[batch].sum()) if part else 0.0
-            self.shares.append(Share(number, rank, world * fraction, len(batch) * fraction))
+            self.shares.append(Share(number, rank, world * fraction, own=bool(part)))
             yield part or batch[:1]
 
 
@@ -79,7 +79,7 @@ class ValidationParts(Sampler[list[int]]):
     def __init__(self, batches: list[list[int]], process: Process) -> None:
         numbers = range(len(batches))[process.rank :: process.world] or [process.rank % len(batches)]
         self.batches = [batches[number] for number in numbers]
-        self.shares = [whole(number, len(batches[number])) for number in numbers]
+        self.shares = [whole(number) for number in numbers]
 
     def __len__(self) -> int:
         return len(self.batches)

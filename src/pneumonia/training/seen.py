@@ -4,9 +4,12 @@ To ask a GPU for a number is to wait until it has done all that it was told befo
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
@@ -27,7 +30,13 @@ class NotFinite(NamedTuple):
 class Seen:
     """Outputs, labels and losses of an epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Callable[[NDArray[np.int64]], NDArray[np.float64]]) -> None:
+        """Begin with nothing.
+
+        Args:
+            weights: of images in the mean loss of their batch, from their labels, both shape (B,).
+        """
+        self.weights = weights
         self.logits: list[Tensor] = []
         self.labels: list[Tensor] = []
         self.losses: list[Tensor] = []
@@ -71,17 +80,20 @@ class Seen:
     def summarise(self) -> dict[str, float]:
         """Loss, accuracy and balanced accuracy at 0.5, and AUROC of what was added in all processes.
 
+        The loss is the mean over all images, each with its weight.
+
         Waits for the device and for the other processes.
         """
         batches = self._gather()
         logits = torch.cat([batch.logits for batch in batches])
         labels = torch.cat([batch.labels for batch in batches])
-        losses = torch.stack([batch.loss for batch in batches])
-        images = torch.tensor([batch.share.images for batch in batches])
+        losses = np.array([batch.loss.item() for batch in batches])
+        # So that the loss does not depend on which images happen to share a batch.
+        weights = [self.weights(batch.labels.numpy()).sum() for batch in batches]
         right = (logits >= 0).long() == labels
         recalls = [right[labels == label].double().mean().item() for label in (0, 1)]
         return {
-            "loss": (losses * images).sum().item() / len(labels),
+            "loss": float(np.average(losses, weights=weights)),
             "accuracy": right.double().mean().item(),
             "balanced_accuracy": sum(recalls) / 2 if not any(map(math.isnan, recalls)) else math.nan,
             "auroc": binary_auroc(logits.double(), labels).item(),
