@@ -5,6 +5,8 @@ ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
 BIN := $(VENV)/bin
+# Any but the built-in /bin/sh makes GNU make 3.81, which macOS has, look commands up on the PATH below.
+SHELL := /bin/bash
 endif
 INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -10,7 +10,7 @@ from pneumonia.atomic import whole_file
 from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.recipes import recipe_params
-from pneumonia.results.collect import collect, is_of
+from pneumonia.results.collect import collect, differing_from
 from pneumonia.results.figure import figure
 from pneumonia.results.page import page
 from pneumonia.results.record import Result, read_results, result_path
@@ -32,10 +32,12 @@ def kept_results(root: Path) -> tuple[dict[str, Reported], dict[str, list[Result
     for name, found in results.items():
         wanted = recipe_params(name, root)
         for result in found:
-            if not is_of(result, wanted, root):
+            differing = differing_from(result, wanted, root)
+            if differing:
                 path = result_path(name, result.seed)
                 raise UserError(
-                    f"{path} was made with other parameters than those of the recipe {name}; delete it, or "
+                    f"{path} was made with other parameters than those of the recipe {name}: "
+                    f"{'; '.join(differing)}. If the recipe is meant to have changed, delete the file, or "
                     "run `make recipes` again."
                 )
     return entries, results

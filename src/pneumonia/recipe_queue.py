@@ -20,7 +20,7 @@ from pneumonia.command_line import ended_in_words
 from pneumonia.dvc_queue import Queue, Task, last_error
 from pneumonia.errors import UserError
 from pneumonia.params import Params
-from pneumonia.recipes import catalogue, experiment_command, experiment_name, params_with
+from pneumonia.recipes import catalogue, experiment_command, experiment_name, is_grid, params_with
 from pneumonia.results.collect import collect, experiment_params, is_of
 from pneumonia.results.experiments import head, list_experiments
 from pneumonia.results.matching import differences
@@ -48,8 +48,11 @@ def plan(recipes: Sequence[str], seeds: Sequence[int], settings: list[str], root
     """All experiments that are wanted, seed by seed, so that an interrupted list has some of everything.
 
     Raises:
-        UserError: a recipe is unknown or wrong, or a setting is.
+        UserError: a recipe is unknown or wrong, or a setting is; a setting has several values.
     """
+    for setting in settings:
+        if is_grid(setting.partition("=")[2]):
+            raise UserError(f'-S {setting}: a grid is for `make exp RECIPE=... SET="-S {setting} --queue"`.')
     jobs = []
     for seed in dict.fromkeys(seeds):
         for recipe in dict.fromkeys(recipes):

@@ -129,7 +129,7 @@ def experiment_name(name: str, given: Iterable[str]) -> str:
         key, _, value = setting.partition("=")
         if not setting.startswith(NO_VARIATION):
             short = "s" if key == "seed" else key.rpartition(".")[2]
-            if _is_grid(value):
+            if is_grid(value):
                 suffixes.append(short)
                 continue
             # Git, which keeps the name, takes no two dots in a row.
@@ -167,7 +167,7 @@ def catalogue(root: Path) -> str:
     )
 
 
-def _is_grid(value: str) -> bool:
+def is_grid(value: str) -> bool:
     """Whether -S takes it for several values: a comma, but for those in a list or in quotes."""
     return "," in re.sub(r"\[[^]]*\]|\"[^\"]*\"|'[^']*'", "", value)
 

@@ -8,8 +8,9 @@ from results_examples import made_up, make_checkout
 
 from pneumonia import leaderboard
 from pneumonia.errors import UserError
-from pneumonia.recipes import recipe_names
+from pneumonia.recipes import recipe_names, recipe_params
 from pneumonia.results.figure import figure
+from pneumonia.results.matching import parameters_that_matter
 from pneumonia.results.page import page
 from pneumonia.results.record import Result, write_result
 from pneumonia.results.reported import Figures, Reported, read_reported
@@ -55,8 +56,8 @@ NOT_RUN = """
 
 COMMANDS = """
 ```
-make recipes RECIPES="b" SEEDS="0 1"
-make recipes RECIPES="a" SEEDS="0"
+make recipes RECIPES="b" SEEDS="0 1" SET="-S threads=2 -S precision=bf16"
+make recipes RECIPES="a" SEEDS="0" SET="-S threads=2 -S precision=bf16"
 make leaderboard
 ```
 """
@@ -139,5 +140,27 @@ def test_a_result_of_other_parameters_is_not_shown(tmp_path: Path) -> None:
     assert leaderboard.main(root) == 0
     assert "`singh-baseline` | 1 |" in (root / "docs/leaderboard.md").read_text("utf-8")
     write_result(root, made_up("singh-augmented", 0, 0.8, 0.9))
-    with pytest.raises(UserError, match=r"singh-augmented/seed-0.json was made with other parameters"):
+    with pytest.raises(
+        UserError, match=r"singh-augmented/seed-0.json was made with other par.*: weight_decay is 0"
+    ):
         leaderboard.main(root)
+
+
+def test_what_params_yaml_says_otherwise_makes_no_result_anothers(tmp_path: Path) -> None:
+    root = make_checkout(tmp_path)
+    parameters = parameters_that_matter(recipe_params("singh-baseline", root))
+    result = made_up("singh-baseline", 0, 0.8, 0.9).model_copy(update={"parameters": parameters})
+    write_result(root, result)
+    params = root / "params.yaml"
+    text = params.read_text("utf-8")
+    for old, new in [
+        ("phantom_images: 900", "phantom_images: 96"),
+        ("pneumoniamnist_size: 224", "pneumoniamnist_size: 64"),
+        ("val_fraction: 0.15", "val_fraction: 0.2"),
+        ("frontal_only: true", "frontal_only: false"),
+        ("\n  seed: 0\n\nevaluate", "\n  seed: 1\n\nevaluate"),
+        ("lr: 2e-3", "lr: 1e-3"),
+    ]:
+        assert old in text
+        params.write_text(text.replace(old, new), "utf-8")
+        assert leaderboard.main(root) == 0

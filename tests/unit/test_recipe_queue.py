@@ -68,6 +68,7 @@ def test_each_recipe_with_each_seed_under_the_name_that_make_exp_gives_it(checko
         ([BASELINE], ["epoch=2"], "unknown key 'epoch'"),
         ([BASELINE], ["augment.rotation=wide"], "augment.rotation is 'wide'; it must be a number"),
         ([BASELINE], ["lr"], "-S lr: a setting is key=value"),
+        ([BASELINE], ["arch=resnet18,resnet50"], "-S arch=resnet18,resnet50: a grid is for `make exp"),
     ],
 )
 def test_a_mistake_stops_all_before_anything_is_queued(

@@ -91,11 +91,16 @@ def collect(root: Path) -> Collected:
 
 def is_of(result: Result, wanted: Params, root: Path) -> bool:
     """Whether a kept result was made with these parameters."""
+    return not differing_from(result, wanted, root)
+
+
+def differing_from(result: Result, wanted: Params, root: Path) -> list[str]:
+    """A phrase for each parameter with which a kept result was made otherwise, or that is refused today."""
     where = str(result_path(result.recipe, result.seed))
     try:
-        return not differences(wanted, completed(result.parameters, root, where))
-    except UserError:  # a value that today's schema refuses
-        return False
+        return differences(wanted, completed(result.parameters, root, where))
+    except UserError as error:
+        return [str(error)]
 
 
 def experiment_params(experiment: Experiment, root: Path) -> Params:

@@ -15,7 +15,10 @@ YOURS = ("seed", "precision", "device", "devices", "nodes", "threads", "determin
 """Keys of training that whoever runs a recipe chooses."""
 
 LEFT_OUT: dict[str, tuple[str, ...]] = {
-    "source": ("path", "labels", "patients"),  # where the files are
+    "source": (
+        *("path", "labels", "patients"),  # where the files are
+        *("phantom_images", "phantom_seed", "pneumoniamnist_size"),  # of sources that no recipe has
+    ),
     "evaluate": ("bootstrap", "calibration_bins", "seed"),  # of intervals and curves, not of the result
 }
 

@@ -131,15 +131,22 @@ def _machine(result: Result) -> str:
 
 
 def _commands(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for name in run:
-        seeds = " ".join(str(result.seed) for result in results[name])
-        groups.setdefault(seeds, []).append(name)
-    lines = [f'make recipes RECIPES="{" ".join(names)}" SEEDS="{seeds}"' for seeds, names in groups.items()]
+        by_setting: dict[str, list[int]] = {}
+        for result in results[name]:
+            setting = f"-S threads={result.training.threads} -S precision={result.training.precision}"
+            by_setting.setdefault(setting, []).append(result.seed)
+        for setting, seeds in by_setting.items():
+            groups.setdefault((" ".join(map(str, seeds)), setting), []).append(name)
+    lines = [
+        f'make recipes RECIPES="{" ".join(names)}" SEEDS="{seeds}" SET="{setting}"'
+        for (seeds, setting), names in groups.items()
+    ]
     text = "\n".join([*lines, "make leaderboard"])
     return (
-        "The machine is the one on which the results were collected. With images of your own copy add, say, "
-        f'`SET="-S source.path=../chest_xray.zip"`.\n\n```\n{text}\n```\n'
+        "The machine is the one on which the results were collected. With images of your own copy add to "
+        f"`SET`, say, `-S source.path=../chest_xray.zip`.\n\n```\n{text}\n```\n"
     )
 
 
