@@ -64,7 +64,152 @@ def test_a_table_beside_the_images(tmp_path: Path, top: str) -> None:
         Record(f"{top}a/1.dcm", "pneumonia", "p1", "train", "viral"),
         Record(f"{top}a/2.png", "normal", "p2"),
         Record(f"{top}b/3.JPG", "pneumonia", "", "val", "bacterial"),
+        Record(f"{top}b/4", None, f"{top}b/4", fault="label_missing"),
     ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "File;Label;Patient;Split;Group",
+        "FILE;LABEL;PATIENT;SPLIT;GROUP",
+        "file; label ;\u00a0patient; Split;group ",
+    ],
+)
+def test_every_column_may_be_written_in_any_letters_with_blanks_around(tmp_path: Path, header: str) -> None:
+    table = f"{header}\na/1.dcm;1;p1;test;viral\n"
+    archive = make_zip(tmp_path / "a.zip", {"a/1.dcm": b"", "labels.csv": table.encode()})
+    assert folder.read_records(archive) == [Record("a/1.dcm", "pneumonia", "p1", "test", "viral")]
+
+
+@pytest.mark.parametrize(
+    ("header", "unused"),
+    [
+        ("file,label,comment,Age group", "comment, Age group"),
+        ("file,label,pathology,dataset", "pathology, dataset"),
+        (",file,label,comment", "the first, which has no name, comment"),
+        ("file,label,patient,Patient_ID", "Patient_ID"),
+        ("file,label,split,fold", "fold"),
+    ],
+)
+def test_columns_that_are_not_used_are_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], header: str, unused: str
+) -> None:
+    cells = {"file": "a/1.dcm", "label": "1", "split": "test"}
+    row = ",".join(cells.get(column, "7") for column in header.split(","))
+    make_folder(tmp_path / "given", {"a/1.dcm": b"", "labels.csv": f"{header}\n{row}".encode()})
+    folder.fetch(source_params("folder", path="given"), tmp_path / "images.zip", tmp_path)
+    assert len(folder.read_records(Archive(tmp_path / "images.zip"))) == 1
+    assert capsys.readouterr().err == (
+        f"labels.csv: columns not used: {unused} (known: file, label, patient, split, group).\n"
+    )
+
+
+def test_nothing_is_said_of_columns_that_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_folder(tmp_path / "given", IMAGES | {"labels.csv": TABLE.encode()})
+    folder.fetch(source_params("folder", path="given"), tmp_path / "images.zip", tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "wanted"),
+    [
+        *(
+            (name, "patient")
+            for name in ("patient_id", "PatientID", "Patient ID", "patientid", "Patienten-Nr.")
+        ),
+        *((name, "patient") for name in ("pat_nr", "Pat", "MRN", "subject id", "pateint", "study patient")),
+        *((name, "split") for name in ("split set", "Subset", "fold", "set", "dataset_split", "spilt")),
+    ],
+)
+def test_a_column_that_looks_like_missing_patients_or_a_missing_split_is_refused(
+    tmp_path: Path, column: str, wanted: str
+) -> None:
+    table = f"file,label,{column}\na/1.dcm,1,7\n"
+    archive = make_zip(tmp_path / "a.zip", {"a/1.dcm": b"", "labels.csv": table.encode()})
+    with pytest.raises(UserError) as caught:
+        folder.read_records(archive)
+    assert str(caught.value) == (
+        f"labels.csv has no column {wanted}, but {column}, which would not be used; rename it to {wanted} if "
+        "it is meant for that, otherwise remove it or give it a name less like it."
+    )
+
+
+FILMS = ["IM000400", "1.2.840.113619.2.55", "DISC/IMG.0007", "x.IMA"]
+NO_FILMS = ["DICOMDIR", "License", "README", "makefile", "sub/VERSION", ".git/HEAD", ".hidden", "notes.txt"]
+
+
+@pytest.mark.parametrize("table", [b"file,label\nnormal/1.dcm,0\npneumonia/2.dcm,1\n", None])
+def test_films_without_an_ending_leave_a_row_and_what_is_no_film_leaves_none(
+    tmp_path: Path, table: bytes | None
+) -> None:
+    names = ["normal/1.dcm", "pneumonia/2.dcm", *(f"rest/{name}" for name in FILMS + NO_FILMS)]
+    contents = dict.fromkeys(names, b"") | ({"labels.csv": table} if table else {})
+    records = folder.read_records(make_zip(tmp_path / "a.zip", contents))
+    unlabelled = {record.file for record in records if record.fault == "label_missing"}
+    assert unlabelled == {f"rest/{name}" for name in FILMS}
+    assert len(records) == 2 + len(FILMS)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (
+            ["normal/IM1", "normal/IM2", "Pneumonie/p1/IM3", "Pneumonie/p2/IM4"],
+            "holds 4 images and none in a folder called pneumonia (without a class: Pneumonie/ (2)); put",
+        ),
+        (
+            ["mine/train/pneumonia/1.png", "mine/train/Normalbefund/2.png", "mine/3.png"],
+            "holds 3 images and none in a folder called normal (without a class: mine/train/Normalbefund/ (1",
+        ),
+        (["pneumonia/1.png", "2.png"], "holds 2 images and none in a folder called normal; put"),
+        (
+            [f"{letter}/{number}" for letter in "abcdef" for number in range(1 + (letter == "f"))],
+            "holds 7 images and none in a folder called normal or pneumonia (without a class: f/ (2), "
+            "a/ (1), b/ (1), c/ (1), d/ (1), ...);",
+        ),
+    ],
+)
+def test_folders_that_name_no_class_are_shown_where_a_class_has_no_image(
+    tmp_path: Path, names: list[str], sentence: str
+) -> None:
+    archive = make_zip(tmp_path / "a.zip", dict.fromkeys(names, b""))
+    with pytest.raises(UserError) as caught:
+        folder.read_records(archive)
+    assert str(caught.value).startswith(f"{archive.path} {sentence}")
+
+
+@pytest.mark.parametrize("top", ["", "mine/"])
+@pytest.mark.parametrize(
+    ("path", "example"),
+    [("elsewhere/2.png", "a/2.png"), ("9.png", "a/1.dcm")],
+)
+def test_a_path_that_is_not_there_is_answered_with_one_that_is(
+    tmp_path: Path, top: str, path: str, example: str
+) -> None:
+    make_folder(tmp_path / "given", {top + name: content for name, content in IMAGES.items()})
+    table = f"file,label\n{path},1"
+    (tmp_path / "mine.csv").write_text(table)
+    params = source_params("folder", path="given", labels="mine.csv")
+    with pytest.raises(UserError) as caught:
+        folder.fetch(params, tmp_path / "images.zip", tmp_path)
+    assert str(caught.value) == (
+        f"mine.csv names 1 of 1 files that are not there, for example {path}; write the paths as they are "
+        f"from the top of source.path on, for example {top}{example}."
+    )
+    (tmp_path / "given" / top / "labels.csv").write_text(table)
+    with pytest.raises(UserError) as caught:
+        folder.fetch(source_params("folder", path="given"), tmp_path / "images.zip", tmp_path)
+    assert str(caught.value) == (
+        f"{top}labels.csv names 1 of 1 files that are not there, for example {top}{path}; write the paths as "
+        f"they are below the folder of {top}labels.csv, for example {example}."
+    )
+
+
+def test_no_path_is_shown_where_there_is_no_image(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"labels.csv": b"file,label\n1.png,1", "notes.txt": b""})
+    with pytest.raises(UserError, match=r"write the paths as they are below the folder of labels.csv\.$"):
+        folder.read_records(archive)
 
 
 def test_letters_in_pieces_are_the_same_letters(tmp_path: Path) -> None:
@@ -221,7 +366,8 @@ def test_a_table_that_is_wrong(tmp_path: Path, table: str, sentence: str) -> Non
 def test_without_any_label_nothing_can_be_trained(tmp_path: Path) -> None:
     make_folder(tmp_path / "given", IMAGES)
     with pytest.raises(
-        UserError, match=r"given holds 3 images and no label for any; .* Training needs labels"
+        UserError,
+        match=r"given holds 4 images and none in a folder called normal or pneumonia .* Training needs both",
     ):
         folder.fetch(source_params("folder", path="given"), tmp_path / "out" / "images.zip", tmp_path)
     assert not (tmp_path / "out").exists()

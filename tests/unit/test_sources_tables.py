@@ -22,6 +22,30 @@ def test_tables_as_people_save_them(text: str) -> None:
     assert read_table(text.encode(), "labels.csv", ("file", "label")) == WANTED
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file;label;;\na;0;;\nb;1;;\n",
+        "file;label;;\na;0\nb;1; ;\n",  # Excel leaves out the ends of lines where 16 have nothing there
+        "file;label\na;0;;\nb;1\n",
+        ";file;;label\n;a;;0\n;b;;1\n",
+    ],
+)
+def test_columns_without_name_and_cells_are_none(text: str) -> None:
+    rows = [{"file": "a", "label": "0"}, {"file": "b", "label": "1"}]
+    assert read_table(text.encode(), "t", ("file", "label")) == rows
+
+
+def test_row_numbers_need_no_name() -> None:
+    rows = read_table(b",file,label\n0,a,1\n", "t", ("file", "label"))
+    assert rows == [{"": "0", "file": "a", "label": "1"}]
+
+
+def test_optional_columns_are_found_as_required_ones_are() -> None:
+    (row,) = read_table(b"FILE, Patient ,Note\na,p,x\n", "t", ("file",), ("patient", "split"))
+    assert row == {"file": "a", "patient": "p", "Note": "x"}
+
+
 def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
     assert read_table(b"\xef\xbb\xbffile,label\na,0", "t", ("file", "label")) == [{"file": "a", "label": "0"}]
 
@@ -32,6 +56,12 @@ def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
         (b"", "t.csv lacks the columns file, label; its first line has nothing."),
         (b"name,label\n", "t.csv lacks the column file; its first line has name, label."),
         (b"file,label,label\n", "t.csv has a column twice"),
+        (b"file,label,Label\n", "t.csv has a column twice"),
+        (
+            b"file;label;;\na;0;;\nb;1;p7;\n",
+            "t.csv, line 3, has a cell in the column after label, which has no name in the first line",
+        ),
+        (b";;\na;0;\n", "t.csv lacks the columns file, label"),
         (b"file,label\na,b,c\n", "t.csv, line 2, has 3 cells; the header has 2."),
         (b"file,label\na\n", "t.csv, line 2, has 1 cells"),
         (b"\xff\xfe\x00", "t.csv is not text in UTF-8"),
