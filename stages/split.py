@@ -2,6 +2,8 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,12 +39,25 @@ def split(params: Params) -> None:
     write_metrics(paths.STATISTICS, statistics._asdict())
     report = data_report(index, assignment, rejected, statistics, archive_sha256)
     write_metrics(paths.DATA_REPORT, report)
-    unknown = report["patients"]["unknown"]
+    for sentence in warnings(report):
+        sys.stderr.write(f"warning: {sentence}\n")
+
+
+def warnings(report: Mapping[str, Any]) -> list[str]:
+    """What is lost, or not known, by a data report."""
+    unknown, excluded = report["patients"]["unknown"], report["images"]["excluded"]
+    sentences = []
     if unknown:
-        sys.stderr.write(
-            f"warning: nobody can tell the patients of {unknown:,} of {len(index):,} images; images of one "
-            "patient may be in several splits.\n"
+        sentences.append(
+            f"nobody can tell the patients of {unknown:,} of {report['images']['total']:,} images; images of "
+            "one patient may be in several splits. Of the source folder a column `patient` tells them."
         )
+    if excluded:
+        sentences.append(
+            f"{excluded:,} images are in no split, because they are of a patient of the given test or "
+            "validation set, or copies of its images."
+        )
+    return sentences
 
 
 if __name__ == "__main__":

@@ -246,6 +246,30 @@ def test_a_test_set_of_one_class_leaves_dashes(tmp_path: Path) -> None:
     assert "called 0 of 0 normal images" in text
 
 
+def test_an_interval_without_width_is_remarked_on() -> None:
+    test = split_metrics(accuracy=0.9, auroc=0.9) | {"sensitivity_ci95": {"low": 0.0, "high": 0.0}}
+    (sentence,) = warnings(split_metrics(0.9, 0.9), test, "kermany", KNOWN)
+    assert sentence.startswith("The 95 % intervals of the test set's Sensitivity have no width")
+
+
+def test_images_without_groups_are_no_table(tmp_path: Path) -> None:
+    metrics, data = (copy.deepcopy(report_inputs()[key]) for key in ("metrics", "data"))
+    assert "sub-class" in report(tmp_path, metrics=metrics, data=data).sentences
+    metrics["groups"]["test"] = {"unnamed": next(iter(metrics["groups"]["test"].values()))}
+    data["groups"] = {split: {"unnamed": 5} for split in ("train", "val", "test")}
+    assert "sub-class" not in report(tmp_path, metrics=metrics, data=data).sentences
+
+
+def test_images_whose_patient_nobody_knows_are_not_said_to_stay_together(tmp_path: Path) -> None:
+    data = copy.deepcopy(report_inputs()["data"])
+    for unknown, words in (
+        (0, "all images of a patient are in one split"),
+        (3, "whose patient nobody knows"),
+    ):
+        data["patients"]["unknown"] = unknown
+        assert words in report(tmp_path, data=data).sentences
+
+
 @pytest.mark.parametrize("rule", ["fixed", "youden", "sensitivity"])
 def test_every_rule_has_words(tmp_path: Path, rule: str) -> None:
     card = report_inputs()["model_card"] | {"threshold_rule": rule}

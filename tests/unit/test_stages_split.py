@@ -44,9 +44,12 @@ def test_a_patient_in_two_of_its_parts_is_refused_and_no_split_is_written(params
 
 
 @pytest.mark.parametrize("column", ["sha256", "pixels_sha256"])
-def test_a_copy_of_a_test_image_under_another_patient_is_in_no_split(params: Params, column: str) -> None:
+def test_a_copy_of_a_test_image_under_another_patient_is_in_no_split(
+    params: Params, column: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     change_table(paths.INDEX, lambda index: index.loc.__setitem__((0, column), index.loc[89, column]))
     split(params)
+    assert "warning: 2 images are in no split, because they are of a patient of" in capsys.readouterr().err
     _, word = read_tables(Path())
     assert word[0] == word[1] == EXCLUDED  # both images of the patient
     assert word[89] == "test"
@@ -60,3 +63,21 @@ def test_a_split_table_that_was_edited_is_refused_by_the_training(params: Params
         UserError, match=r"shares 1 patients between its parts \(for example p0, in train and"
     ):
         read_training_data(paths.INDEX, paths.SPLIT, paths.STATISTICS, paths.IMAGES)
+
+
+def test_images_whose_patient_nobody_knows_are_not_counted_as_patients(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forget(index: pd.DataFrame) -> None:
+        index["patient"] = index["patient"].where(index.index >= 10, index["file"])
+
+    change_table(paths.INDEX, forget)
+    split(params)
+    said = capsys.readouterr().err
+    assert "warning: nobody can tell the patients of 10 of 90 images;" in said
+    assert "a column `patient` tells them" in said
+    index, _ = read_tables(Path())
+    known = index.loc[10:, "patient"].nunique()
+    note = check_separation(Path()).note
+    assert note.startswith(f"{known} patients, each in one of")
+    assert note.endswith("; 10 images of patients whom nobody knows")

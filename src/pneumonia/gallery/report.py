@@ -14,6 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pneumonia.classes import CLASSES
+from pneumonia.evaluation.summary import UNNAMED
 from pneumonia.gallery.cases import Gallery, colormap, overlay, with_boxes
 from pneumonia.gallery.figures import (
     Curves,
@@ -157,6 +158,17 @@ def warnings(
             f"Nobody can tell the patients of {data['patients']['unknown']:,} of {data['images']['total']:,} "
             "images: images of one patient may be in training and test, which flatters the figures."
         )
+    flat = [
+        METRICS[name]
+        for name in METRICS
+        if f"{name}_ci95" in test and test[f"{name}_ci95"]["low"] == test[f"{name}_ci95"]["high"]
+    ]
+    if flat:
+        sentences.append(
+            f"The 95 % intervals of the test set's {', '.join(flat)} have no width, because the images that "
+            "they are about are all right, or all wrong, or of one patient. That is no certainty; more "
+            "images would give an interval."
+        )
     gaps = [
         f"{METRICS[name]} {val[name]:.3f} against {test[name]:.3f} ({low:.3f} to {high:.3f})"
         for name, (low, high) in intervals.items()
@@ -199,7 +211,7 @@ def _cell(metrics: Mapping[str, Any], key: str) -> Cell:
 def _group_tables(metrics: Mapping[str, Any], subgroups: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The test set by sub-class, then by sex, age and view as far as they are known."""
     by_class = metrics.get("groups", {}).get("test", {})
-    if by_class:
+    if by_class.keys() - {UNNAMED}:
         yield {"title": "By group", "caption": "The test set by sub-class", **_group_table(by_class)}
     for column, groups in subgroups["test"].items():
         title, caption = SUBGROUP_TITLES[column]
@@ -229,6 +241,8 @@ def _image_table(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _group_counts(groups: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     names = sorted({name for counts in groups.values() for name in counts})
+    if names == [UNNAMED]:
+        names = []
     rows = [(name, *(groups.get(split, {}).get(name, 0) for split in SPLITS)) for name in names]
     return {"columns": ("Group", *SPLITS.values()), "rows": rows}
 

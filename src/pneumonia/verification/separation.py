@@ -17,8 +17,11 @@ def check_separation(root: Path) -> Outcome:
         UserError: there are some, or the split is not one of the index.
     """
     index, split = read_tables(root)
-    patients = index.loc[split != EXCLUDED, "patient"].nunique()
-    return Outcome(note=f"{patients:,} patients, each in one of train, val and test")
+    used = index[split != EXCLUDED]
+    unknown = int((used["patient"] == used["file"]).sum())
+    patients = used["patient"].nunique() - unknown
+    note = f"{patients:,} patients, each in one of train, val and test"
+    return Outcome(note=f"{note}; {unknown:,} images of patients whom nobody knows" if unknown else note)
 
 
 def read_tables(root: Path) -> tuple[pd.DataFrame, pd.Series]:
