@@ -68,8 +68,10 @@ Calibration is a line through the logits that is fitted on the films as they are
 
 ## On the official test set
 
-Looked at once for each seed. All was chosen before, with the networks of `ours-scratch` with seeds 0 and 1;
-the rows above that need others came later and changed nothing.
+Looked at once for each training. All was chosen before, with the first networks of `ours-scratch` with seeds
+0 and 1; the rows above that need others came later and changed nothing. `ours-scratch` stands here as it was
+trained anew, with the same settings, when the rounding was mended; as first trained it had accuracy
+0.877 ± 0.005, AUROC 0.963 ± 0.002, sensitivity 0.975 ± 0.004 and specificity 0.714 ± 0.013.
 
 {outcome}
 Whoever chose had read other figures of the test set, of one seed each, and a reader should know them. Handed
