@@ -204,7 +204,7 @@ def test_a_constant_network_from_the_stage_to_the_report(place: Path, labels: li
         stages.gallery.gallery(params(rule))
     page = re.sub(r"base64,[^\"]*", "", paths.REPORT.read_text("utf-8"))
     assert not re.search(r"\b(nan|inf)\b", page)
-    assert "nan" not in summarise(metrics, paths.REPORT)
+    assert "nan" not in summarise(metrics, rule, paths.REPORT)
 
 
 def write_what_the_report_reads() -> None:
