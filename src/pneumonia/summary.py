@@ -25,15 +25,10 @@ WITHOUT_TELEMETRY = (
 )
 MLFLOW_UI = f"{WITHOUT_TELEMETRY} mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
-THRESHOLD_RULES = {
-    "fixed": "fixed in params.yaml",
-    "youden": "chosen on validation",
-    "sensitivity": "chosen on validation",
-}
-
 
 def summarise(evaluation: dict[str, Any], threshold_rule: str, report: Path) -> str:
     """Set the metrics of validation and test side by side, with the test set's 95 % intervals."""
+    origin = "fixed in params.yaml" if threshold_rule == "fixed" else "chosen on validation"
     lines = [f"{'':<14}{'validation':>12}{'test':>12}   95 % interval"]
     for title, name in ROWS.items():
         interval = evaluation["test"].get(f"{name}_ci95")
@@ -42,7 +37,7 @@ def summarise(evaluation: dict[str, Any], threshold_rule: str, report: Path) -> 
         lines.append(f"{title:<14}{shown}{between}")
     lines += [
         "",
-        f"Threshold {evaluation['test']['threshold']:.3f}, {THRESHOLD_RULES[threshold_rule]}.",
+        f"Threshold {evaluation['test']['threshold']:.3f}, {origin}.",
         "",
         f"Report        {report.resolve().as_uri()}",
         "Curves        in the report; dvc plots show (its page needs internet)",
