@@ -13,7 +13,9 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 HEIGHT, WIDTH = 40, 48
 Y, X = np.mgrid[:HEIGHT, :WIDTH]
@@ -102,6 +104,16 @@ def lookup_table(first: int, entries: Sequence[int], bits: int, vr: str = "US") 
     data = np.asarray(entries, "<u2").tobytes() if vr == "OW" else list(entries)
     item.add_new("LUTData", vr, data)
     return DicomSequence([item])
+
+
+def no_sequence(vr: str, value: bytes, keyword: str, samples: NDArray[Any], **elements: Any) -> bytes:
+    """A DICOM file with an element of this VR and value where its keyword wants a sequence."""
+    content = dicom(samples, **{keyword: DicomSequence([])}, **elements)
+    tag = struct.pack("<HH", Tag(keyword).group, Tag(keyword).elem)
+    length = struct.pack("<2xI" if vr in EXPLICIT_VR_LENGTH_32 else "<H", len(value))
+    empty = tag + b"SQ" + bytes(6)
+    assert content.count(empty) == 1
+    return content.replace(empty, tag + vr.encode() + length + value)
 
 
 def raster(picture: NDArray[Any] | Image.Image, kind: str, **options: Any) -> bytes:

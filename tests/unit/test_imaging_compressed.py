@@ -177,12 +177,24 @@ def test_jpeg_lossless_of_the_whole_cell():
     assert np.array_equal(decode(dicom([frame], syntax=JPEGLosslessSV1, HighBit=15, **DEEP)), GREY_12)
 
 
-def test_jpeg_lossless_colour():
+JFIF = b"\xff\xe0\x00\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+ADOBE = b"\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "segments", [b"", ADOBE + b"\0", JFIF, JFIF + ADOBE + b"\0", ADOBE + b"\1"], ids=lambda s: str(len(s))
+)
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_jpeg_lossless_colour_is_what_the_header_says(photometric, segments):
     frame = bytes(
         imagecodecs.jpeg8_encode(RGB, lossless=True, predictor=1, colorspace="RGB", outcolorspace="RGB")
     )
-    elements = {**COLOUR, "PhotometricInterpretation": "RGB"}
-    assert np.abs(decode(dicom([bytes(frame)], syntax=JPEGLosslessSV1, **elements)) - LUMA).max() <= 0.501
+    written = ADOBE + b"\0"
+    assert frame[2:18] == written
+    elements = {**COLOUR, "PhotometricInterpretation": photometric}
+    content = dicom([frame.replace(written, segments, 1)], syntax=JPEGLosslessSV1, **elements)
+    expected = LUMA if photometric == "RGB" else RAMP_8
+    assert np.abs(decode(content) - expected).max() <= 0.501
 
 
 class TestJpegLs:
@@ -275,6 +287,33 @@ class TestEncapsulation:
         tables = {"ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
         content = dicom(frames, syntax=JPEGLosslessSV1, NumberOfFrames=3, **tables, **DEEP)
         assert np.array_equal(decode(content), np.rint(RAMP_12 // 2 * 255.0 / 4095))
+
+    @pytest.mark.parametrize("fragments", [1, 3])
+    @pytest.mark.parametrize("offsets", [(4,), (8,), (20,), (2**32 - 1,), (0, 8), (0, 8, 400), (9, 9, 9, 9)])
+    @pytest.mark.parametrize(
+        ("frame", "syntax"), [(LOSSLESS, JPEGLosslessSV1), (rle_frame(RAMP_12), RLELossless)]
+    )
+    def test_a_wrong_offset_table_of_the_only_frame_is_ignored(self, frame, syntax, offsets, fragments):
+        content = dicom([frame], syntax=syntax, **DEEP)
+        whole, split = (
+            encapsulate([frame]),
+            encapsulate([frame], fragments_per_frame=fragments, has_bot=False),
+        )
+        table = struct.pack(f"<HHI{len(offsets)}I", 0xFFFE, 0xE000, 4 * len(offsets), *offsets)
+        assert whole in content
+        assert np.array_equal(decode(content.replace(whole, table + split[8:])), GREY_12)
+
+    def test_a_wrong_extended_offset_table_of_the_only_frame_is_ignored(self):
+        tables = {"ExtendedOffsetTable": struct.pack("<Q", 64), "ExtendedOffsetTableLengths": bytes(8)}
+        content = dicom([LOSSLESS], syntax=JPEGLosslessSV1, **tables, **DEEP)
+        assert np.array_equal(decode(content), GREY_12)
+
+    @pytest.mark.parametrize(
+        ("frame", "syntax"), [(lossless_jpeg, JPEGLosslessSV1), (lambda f, *_: rle_frame(f), RLELossless)]
+    )
+    def test_the_first_of_frames_that_are_not_counted(self, frame, syntax):
+        frames = [frame(RAMP_12 // n, 12, 1) for n in (1, 2, 3)]
+        assert np.array_equal(decode(dicom(frames, syntax=syntax, **DEEP)), GREY_12)
 
     def test_uncompressed_frames(self):
         frames = [(RAMP_12 // n).tobytes() for n in (1, 2, 3)]

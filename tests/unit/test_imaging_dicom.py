@@ -1,5 +1,7 @@
 """DICOM files of every native kind: their pixels, computed from the standard's formulas."""
 
+import struct
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -17,7 +19,7 @@ from pydicom.uid import (
 from pneumonia.imaging.decode import decode
 from pneumonia.imaging.grey import Rendering
 from pneumonia.imaging.rejection import Reason, Rejected
-from tests.unit.imaging_files import RAMP_8, RAMP_12, RGB, dicom, lookup_table
+from tests.unit.imaging_files import RAMP_8, RAMP_12, RGB, dicom, lookup_table, no_sequence
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 WHOLE_RANGE = Rendering(no_window="range")
@@ -147,6 +149,61 @@ def test_of_several_windows_the_chosen_one():
     assert np.array_equal(decode(content, Rendering(window_index=9)), second)
 
 
+def windowed(centres: str, widths: str) -> bytes:
+    """A film with these values as they are written, valid or not."""
+    content = dicom(RAMP_12, BitsStored=12, WindowCenter="7" * len(centres), WindowWidth="3" * len(widths))
+    for digit, written in (("7", centres), ("3", widths)):
+        padded = [text.encode() + b" " * (len(text) % 2) for text in (digit * len(written), written)]
+        assert content.count(padded[0]) == 1
+        content = content.replace(*padded)
+    return content
+
+
+FIRST, SECOND = GREY_12, np.rint(255 * np.clip((RAMP_12 - 999.5) / 1000 + 0.5, 0, 1))
+"""Of the windows 2048 / 4096 and 1000 / 1001."""
+
+
+@pytest.mark.parametrize(
+    ("centres", "widths", "of_each_index"),
+    [
+        ("2048\\", "4096\\", [FIRST, FIRST, FIRST]),
+        ("2048\\", "4096", [FIRST, FIRST, FIRST]),
+        ("\\2048", "\\4096", [FIRST, FIRST, FIRST]),
+        ("2048\\x\\1000", "4096\\4096\\1001", [FIRST, FIRST, SECOND, SECOND]),
+        ("2048\\1000", "4096\\1001\\", [FIRST, SECOND, SECOND]),
+        ("nan\\1000\\2048", "4096\\1001\\4096", [SECOND, SECOND, FIRST, FIRST]),
+        ("2048\\2048\\1000", "1e99\\4096\\1001", [FIRST, FIRST, SECOND]),
+    ],
+)
+def test_a_damaged_window_is_dropped_and_the_others_keep_their_places(centres, widths, of_each_index):
+    content = windowed(centres, widths)
+    for index, expected in enumerate(of_each_index):
+        assert np.array_equal(decode(content, Rendering(window_index=index)), expected), index
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"),
+    [
+        ("2048,0", "4096"),
+        ("2048", "4096,0"),
+        ("\\2048", "4096"),
+        ("nan", "4096"),
+        ("2048", "inf"),
+        ("1e300", "4096"),
+        ("centre", "4096"),
+        ("2048", "\\"),
+    ],
+)
+def test_a_window_that_is_no_number_is_none(centre, width):
+    assert np.array_equal(decode(windowed(centre, width), WHOLE_RANGE), np.rint(RAMP_12 * 255.0 / 3830))
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_that_is_no_number_is_unreadable(keyword):
+    content = dicom(RAMP_12, **{keyword: "777777"})
+    assert rejection(content.replace(b"777777", b"1,0   ")) == Reason.UNREADABLE
+
+
 @pytest.mark.parametrize("width", ["0", "-5", "0.5", ""])
 def test_a_window_without_a_width_is_none(width):
     content = dicom(RAMP_12, BitsStored=12, WindowCenter="100", WindowWidth=width)
@@ -179,6 +236,73 @@ def test_a_table_of_65536_entries(syntax):
     item.add_new("LUTData", "OW", entries.astype(order).tobytes())
     content = dicom(samples, syntax=syntax, VOILUTSequence=Sequence([item]))
     assert np.array_equal(decode(content), np.rint((samples ^ 3) * 255.0 / 65535))
+
+
+LAST = 2**32 - 1
+
+
+def element(number: int, value: bytes, length: int | None = None) -> bytes:
+    """Of group 0028, in implicit VR and little endian."""
+    return struct.pack("<HHI", 0x0028, number, len(value) if length is None else length) + value
+
+
+def item(value: bytes, *, told: bool = True) -> bytes:
+    """An item of a sequence, with its length or with a delimiter."""
+    if told:
+        return struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value
+    return struct.pack("<HHI", 0xFFFE, 0xE000, LAST) + value + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+
+
+def table_of_65536(mask: int) -> bytes:
+    entries = (np.arange(65536) ^ mask).astype("<u2").tobytes()
+    explanation = element(0x3003, b"NORMAL")
+    return element(0x3002, struct.pack("<3H", 0, 0, 16)) + explanation + element(0x3006, entries)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("end", [b"", struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)])
+def test_a_table_in_a_sequence_of_unknown_vr_is_read(told, end):
+    samples = RAMP_12 * 17
+    value = item(table_of_65536(3), told=told) + item(table_of_65536(5), told=told) + end
+    content = no_sequence("UN", value, "VOILUTSequence", samples)
+    assert np.array_equal(decode(content), np.rint((samples ^ 3) * 255.0 / 65535))
+    second = decode(content, Rendering(window_index=1))
+    assert np.array_equal(second, np.rint((samples ^ 5) * 255.0 / 65535))
+    modality = decode(no_sequence("UN", value, "ModalityLUTSequence", samples), WHOLE_RANGE)
+    inside = (samples ^ 3).astype(float)
+    assert np.array_equal(modality, np.rint(255 * (inside - inside.min()) / np.ptp(inside)))
+
+
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [
+        ("LO", b"hello "),
+        ("US", b"\5\0"),
+        ("US", b"\0\0"),
+        ("DS", b"1\\2 "),
+        ("OB", item(element(0x3002, b"123456"))),
+        ("OB", item(table_of_65536(0))),
+        ("UN", bytes(2**16)),
+        ("UN", b"\xff" * 2**16),
+        ("UN", item(table_of_65536(0))[:-2]),
+        ("UN", item(table_of_65536(0)) + b"\0\0"),
+        ("UN", table_of_65536(0)),
+        ("UN", item(b"") * 2**14),
+        ("UN", item(element(0x3006, b"", LAST)) * 2**13),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value[:4].hex()} {len(value)}",
+)
+def test_what_is_no_sequence_is_unreadable(keyword, vr, value):
+    content = no_sequence(vr, value, keyword, RAMP_8)
+    with pytest.raises(Rejected, match=rf"^unreadable: {keyword} is no sequence( \(\w+\))?$"):
+        decode(content)
+
+
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+@pytest.mark.parametrize("vr", ["UN", "OB", "LO", "US", "SQ"])
+def test_an_empty_sequence_is_none_whatever_its_vr(keyword, vr):
+    assert np.array_equal(decode(no_sequence(vr, b"", keyword, RAMP_8)), RAMP_8)
 
 
 def test_a_table_of_bytes_packed_in_words():

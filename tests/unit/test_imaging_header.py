@@ -19,7 +19,7 @@ from pneumonia.imaging.elements import value
 from pneumonia.imaging.facts import HeaderFacts, parse_age, read_facts
 from pneumonia.imaging.plain_header import AnyDataset, PlainDataset
 from pneumonia.imaging.rejection import Reason, Rejected
-from tests.unit.imaging_files import RAMP_8, dicom, raster
+from tests.unit.imaging_files import RAMP_8, dicom, no_sequence, raster
 
 
 def rejection(content: bytes, **options: bool) -> Rejected:
@@ -101,6 +101,17 @@ def test_the_view_code(code, view):
     item = Dataset()
     item.CodeValue = code
     assert facts(ViewCodeSequence=Sequence([item])).view == view
+
+
+@pytest.mark.parametrize(
+    ("vr", "content"),
+    [("LO", b"R-10236 "), ("OB", b"R-10236 "), ("US", b"\5\0"), ("UN", b"R-10236 "), ("UN", bytes(2**16))],
+)
+def test_a_view_code_sequence_that_is_no_sequence_is_ignored(vr, content):
+    film = no_sequence(vr, content, "ViewCodeSequence", RAMP_8, SeriesDescription="view: PA")
+    grey, found = decode_with_facts(film)
+    assert np.array_equal(grey, RAMP_8)
+    assert found == HeaderFacts(view="PA")
 
 
 def test_raster_files_have_no_facts():

@@ -21,6 +21,7 @@ from pneumonia.errors import UserError
 from pneumonia.imaging import isolation, packing
 from pneumonia.imaging.equalise import equalise
 from pneumonia.imaging.packing import pack
+from pneumonia.imaging.rejection import Reason
 from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
 from pneumonia.sources.pseudonyms import NO_PSEUDONYMS, Pseudonyms
@@ -373,12 +374,33 @@ def test_a_process_that_is_killed_is_one_sentence_and_leaves_nothing(
 
 @POSIX_ONLY
 @pytest.mark.usefixtures("_hostile")
-def test_a_bug_stays_a_bug_and_says_where(case: Case) -> None:
+def test_what_nobody_foresaw_costs_one_image_and_is_told_by_its_type(case: Case) -> None:
     case.contents["set/03.png"] = b"bug"
-    with pytest.raises(ZeroDivisionError, match="a bug of ours") as caught:
-        case.pack(max_rejected=1)
-    assert "in _decode_one" in caught.value.__notes__[0]
-    assert case.outputs == []
+    case.pack(max_rejected=0.1)
+    assert case.rejections == [["set/03.png", "unreadable"]]
+    assert case.rejected.read_text().splitlines()[1].endswith(",the decoder failed (ZeroDivisionError)")
+    assert len(read_index(case.index)) == 11
+
+
+def test_what_fails_after_decoding_costs_one_image_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise cv2.error("of a patient's film")
+
+    monkeypatch.setattr(packing, "to_square", fail)
+    case.pack()  # in processes of their own, which are as they were
+    outcome = packing._decode_one(
+        Archive(case.folder / "images.zip").member("set/00.png"), case.records[0], PREPROCESS
+    )
+    assert outcome == packing.Rejection("set/00.png", Reason.UNREADABLE, "the decoder failed (error)")
+
+
+def test_an_archive_that_cannot_be_read_is_no_image_s_fault(case: Case, tmp_path: Path) -> None:
+    case.pack()
+    member = Archive(case.folder / "images.zip").member("set/00.png")
+    with pytest.raises(UserError, match="is missing"):
+        packing._decode_one(replace(member, archive=tmp_path / "gone.zip"), case.records[0], PREPROCESS)
+    with pytest.raises((OSError, UserError)):  # a folder: what is raised depends on the system
+        packing._decode_one(replace(member, archive=tmp_path), case.records[0], PREPROCESS)
 
 
 def test_results_do_not_pile_up_behind_a_slow_one(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

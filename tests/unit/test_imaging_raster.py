@@ -95,6 +95,26 @@ class TestPng:
         assert not grey[20:].any()
         assert grey[:20].max() == 255
 
+    def test_what_is_transparent_is_outside_the_percentiles_in_16_bits_too(self):
+        alpha = np.full_like(RAMP_12, 0xFFFF)
+        alpha[:, :9] = 0
+        marked = np.where(alpha > 0, RAMP_12, 60000).astype(np.uint16)
+        by_level = png(48, 40, 16, 0, scanlines(marked), (b"tRNS", struct.pack(">H", 60000)))
+        by_alpha = png(48, 40, 16, 4, scanlines(np.dstack([marked, alpha])))
+        for rendering in (WHOLE_RANGE, Rendering()):
+            assert np.array_equal(decode(by_alpha, rendering), decode(by_level, rendering))
+        inside = RAMP_12[:, 9:].astype(float)
+        expected = np.rint(255 * (inside - inside.min()) / np.ptp(inside))
+        assert np.array_equal(decode(by_alpha, WHOLE_RANGE)[:, 9:], expected)
+
+    def test_black_that_is_not_transparent_is_inside_them(self):
+        alpha = np.full_like(RAMP_12, 0xFFFF)
+        alpha[:, 40:] = 0
+        black = np.where(RAMP_12 < 1000, 0, RAMP_12).astype(np.uint16)
+        grey = decode(png(48, 40, 16, 4, scanlines(np.dstack([black, alpha]))), WHOLE_RANGE)
+        inside = black[:, :40].astype(float)
+        assert np.abs(grey[:, :40] - 255 * inside / inside.max()).max() <= 1
+
     def test_a_transparent_grey_level(self):
         level = int(RAMP_8[20, 20])
         grey = decode(png(48, 40, 8, 0, scanlines(RAMP_8), (b"tRNS", struct.pack(">H", level))))
@@ -164,7 +184,31 @@ def test_orientation(orientation, kind):
     assert np.array_equal(turned, UPRIGHT.get(orientation, UPRIGHT[1])(plain))
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [bytes(50), b"II*\0\xff\xff\0\0", b"XXXXXXXX", b"II*\0\x08\0\0\0\5\0"],
+    ids=["zeros", "no directory", "letters", "cut"],
+)
+@pytest.mark.parametrize(
+    "samples",
+    [RAMP_8, RAMP_12, np.dstack([RAMP_12, np.full_like(RAMP_12, 0xFFFF)])],
+    ids=["8 bits", "16 bits", "alpha"],
+)
+def test_a_picture_with_damaged_exif_data_is_upright(damaged, samples):
+    depth, colour = 8 * samples.itemsize, 4 if samples.ndim == 3 else 0
+    plain, marked = (
+        png(48, 40, depth, colour, scanlines(samples), *chunks) for chunks in ((), ((b"eXIf", damaged),))
+    )
+    assert np.array_equal(decode(marked), decode(plain))
+
+
 class TestRejections:
+    @pytest.mark.parametrize("depth", [8, 16])
+    def test_damaged_exif_data_excuse_no_damaged_pixels(self, depth):
+        samples = RAMP_8 if depth == 8 else RAMP_12
+        content = png(48, 40, depth, 0, scanlines(samples)[:-500], (b"eXIf", bytes(50)))
+        assert rejection(content) == Reason.UNREADABLE
+
     @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
     @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, 0.98])
     def test_truncated(self, kind, kept):

@@ -22,7 +22,7 @@ from pneumonia.params import load_params
 from pneumonia.sources.archive import Archive
 from pneumonia.sources.record import Record
 from pneumonia.store import open_images, read_index
-from tests.unit.imaging_files import RAMP_8, dicom, raster
+from tests.unit.imaging_files import RAMP_8, dicom, no_sequence, raster
 
 PREPROCESS = load_params(Path(__file__).parents[2] / "params.yaml").preprocess.model_copy(update={"size": 32})
 
@@ -62,6 +62,7 @@ FILES: dict[Reason, list[bytes]] = {
         dicom(RAMP_8, PhotometricInterpretation="YBR_RADIANT"),
         dicom(RAMP_8, BitsAllocated=16, BitsStored=17),
         raster(RAMP_8, "PNG").replace(b"IDAT", b"IDOT"),
+        no_sequence("OB", b"1234", "VOILUTSequence", RAMP_8),
     ],
     Reason.TRUNCATED: [
         dicom(RAMP_8)[:-500],

@@ -44,6 +44,24 @@ def test_shrinking_averages_areas(factor, size, seed):
         assert np.abs(to_square(grey, size, fit) - means).max() <= (0.501 if factor < 4 else 1.001)
 
 
+def test_an_axis_that_shrinks_does_not_alias_where_the_other_grows():
+    stripes = np.tile(np.array([100, 0, 200], np.uint8), (20, 32))
+    assert set(np.unique(to_square(stripes, 32, "squash"))) == {100}
+    assert set(np.unique(to_square(stripes.T, 32, "squash"))) == {100}
+
+
+@given(st.integers(1, 4), st.integers(16, 40), st.data())
+def test_one_axis_shrinks_by_area_before_the_other_grows(factor, size, data):
+    short = data.draw(st.integers(1, size - 1))
+    seed = data.draw(st.integers(0, 2**32))
+    grey = np.random.default_rng(seed).integers(0, 256, (short, factor * size)).astype(np.uint8)
+    means = np.rint(grey.reshape(short, size, factor).mean(axis=2)).astype(np.uint8)
+    grown = cv2.resize(means, (size, size), interpolation=cv2.INTER_LINEAR).astype(int)
+    # A mean of two or four may lie halfway between two levels.
+    assert np.abs(to_square(grey, size, "squash") - grown).max() <= 1
+    assert np.abs(to_square(grey.T, size, "squash") - grown.T).max() <= 1
+
+
 @pytest.mark.parametrize("shape", [(1024, 1024), (1001, 1301), (899, 2500)])
 def test_halving_first_changes_little(shape):
     y, x = np.indices(shape)

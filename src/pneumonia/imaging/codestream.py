@@ -86,13 +86,14 @@ def read_codestream_header(frame: Buffer) -> Codestream:
     return header
 
 
-def decode_codestream(frame: Buffer, *, stored_as_rgb: bool = False) -> tuple[Codes, Codestream]:
+def decode_codestream(frame: Buffer, *, stored_as_rgb: bool | None = None) -> tuple[Codes, Codestream]:
     """Decode one frame.
 
     Args:
         frame: the whole codestream; bytes after its end are ignored.
-        stored_as_rgb: the header around the frame says that its three samples are RGB; it counts only where
-            a JPEG frame does not say so itself.
+        stored_as_rgb: whether the header around the frame says that its three samples are RGB; None where
+            there is no such header. Of lossless JPEG the samples come as they are stored, whatever they are;
+            else it counts only where a JPEG frame does not say so itself.
 
     Returns:
         The samples and the frame's header. Samples have dtype uint8 up to 8 bits of precision, else uint16;
@@ -101,21 +102,24 @@ def decode_codestream(frame: Buffer, *, stored_as_rgb: bool = False) -> tuple[Co
         as RGB.
 
     Raises:
-        Rejected: truncated, damaged, too small or too large, or no decoder is installed.
+        Rejected: truncated, damaged, too small or too large, or no decoder is installed. A JPEG (8 bits, 12
+            bits or lossless) that has lost data but not its end may pass: libjpeg only warns and fills the
+            gap, and imagecodecs drops the warning. JPEG-LS and JPEG 2000 are refused then.
     """
     header = read_codestream_header(frame)
     if not _has_end(frame):
         raise Rejected(Reason.TRUNCATED, "the compressed frame has no end")
     if header.samples == 4:
         raise Rejected(Reason.UNREADABLE, "compressed frame of 4 samples")
-    rgb = stored_as_rgb and not header.colour_told
+    rgb = bool(stored_as_rgb) and not header.colour_told
+    as_stored = stored_as_rgb is not None and header.samples == 3
     damaged = f"damaged {header.coding} frame"
     if header.coding == "jpeg" and imagecodecs is not None:
         with failing(Reason.UNREADABLE, damaged):
             samples = _decode_jpeg(frame, rgb)
     else:
         with parsing(Reason.UNREADABLE, damaged):
-            samples = _decode_rarer(bytes(frame), header.coding, rgb)
+            samples = _decode_rarer(bytes(frame), header.coding, rgb, as_stored)
     if samples.shape[:2] != (header.height, header.width):
         raise Rejected(Reason.UNREADABLE, "a compressed frame of two sizes")
     spare_bits = samples.dtype.kind == "u" and header.precision < 8 * samples.dtype.itemsize
@@ -141,7 +145,7 @@ def _decode_jpeg(frame: Buffer, rgb: bool) -> NDArray[np.uint8]:
     return samples
 
 
-def _decode_rarer(frame: bytes, coding: Coding, rgb: bool) -> NDArray[Any]:
+def _decode_rarer(frame: bytes, coding: Coding, rgb: bool, as_stored: bool) -> NDArray[Any]:
     if coding == "jpeg":
         return _decode_jpeg_by_pillow(frame, rgb)
     if imagecodecs is None:
@@ -154,7 +158,9 @@ def _decode_rarer(frame: bytes, coding: Coding, rgb: bool) -> NDArray[Any]:
     elif coding == "jpeg-12":
         samples = imagecodecs.jpeg8_decode(frame, colorspace="RGB" if rgb else None)
     else:
-        samples = imagecodecs.jpeg8_decode(frame)
+        # libjpeg takes a JFIF segment for YCbCr, and refuses to convert that without loss; RGB it need not.
+        unchanged = "RGB" if as_stored else None
+        samples = imagecodecs.jpeg8_decode(frame, colorspace=unchanged, outcolorspace=unchanged)
     return samples
 
 

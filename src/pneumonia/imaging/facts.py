@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pneumonia.imaging.elements import code, value
+from pneumonia.imaging.elements import code, items
 from pneumonia.imaging.plain_header import AnyDataset
+from pneumonia.imaging.rejection import Rejected
 
 View = Literal["PA", "AP", "LATERAL", ""]
 
@@ -74,12 +75,21 @@ def _view(dataset: AnyDataset) -> View:
     position = _view_of_words(code(dataset, "ViewPosition"))
     if position:
         return position
-    for item in value(dataset, "ViewCodeSequence") or ():
-        coded = _VIEW_CODES.get(code(item, "CodeValue"))
-        if coded is not None:
-            return coded
+    coded = _coded_view(dataset)
+    if coded:
+        return coded
     description = re.search(r"\bVIEW:\s*([A-Z]+)", code(dataset, "SeriesDescription"))
     return _view_of_words(description[1]) if description else ""
+
+
+def _coded_view(dataset: AnyDataset) -> View:
+    """The first known view code; none where the sequence of them is damaged, or none at all."""
+    try:
+        codes = items(dataset, "ViewCodeSequence")
+    except Rejected:
+        return ""
+    views = (_VIEW_CODES.get(code(item, "CodeValue"), "") for item in codes)
+    return next(filter(None, views), "")
 
 
 def _view_of_words(text: str) -> View:

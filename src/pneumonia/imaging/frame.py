@@ -129,6 +129,8 @@ def read_frame(header: Header) -> Frame:
             return _native(layout, content, index, syntax, pixel_vr)
 
     if header.syntax == RLELossless:
+        if layout.frames == 1:
+            content = _without_offsets(content)
         with parsing(Reason.UNREADABLE, "damaged RLE frame"):
             return _native(layout, content, index, header.syntax, pixel_vr)
     frame = _encapsulated_frame(header.dataset, content, index, layout.frames)
@@ -162,11 +164,14 @@ def _pixel_data(dataset: AnyDataset) -> tuple[memoryview, bool, str]:
 
 
 def _encapsulated_frame(dataset: AnyDataset, content: memoryview, index: int, frames: int) -> Buffer:
-    if index == 0 and _EXTENDED_OFFSETS not in dataset:
+    """Join the fragments of a frame. A file's only frame has them all, whatever the offset tables say."""
+    if index == 0 and (frames == 1 or _EXTENDED_OFFSETS not in dataset):
         only = _only_fragment(content)
         if only is not None:
             return only
     with parsing(Reason.TRUNCATED, "pixel data without the frame that was wanted"):
+        if frames == 1:
+            return get_frame(bytes(_without_offsets(content)), 0, number_of_frames=1)
         whole = by_pydicom(dataset)
         offsets, lengths = whole.get("ExtendedOffsetTable"), whole.get("ExtendedOffsetTableLengths")
         extended = (offsets, lengths) if offsets and lengths else None
@@ -188,6 +193,14 @@ def _only_fragment(content: memoryview) -> memoryview | None:
         if content[: start - 4] == table + _ITEM and start + length == len(content):
             return content[start:]
     return None
+
+
+def _without_offsets(content: memoryview) -> memoryview:
+    """The same fragments after an empty offset table (PS3.5 A.4): that of an only frame does no more harm."""
+    end = 8 + int.from_bytes(content[4:8], "little")
+    if content[:4] != _ITEM or end >= len(content):
+        return content
+    return memoryview(_NO_OFFSETS + content[end:])
 
 
 def _native(layout: Layout, content: Buffer, index: int, syntax: UID, pixel_vr: str) -> Frame:

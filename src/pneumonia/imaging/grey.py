@@ -31,7 +31,8 @@ class Rendering:
     """The choices that the standard leaves to whoever shows the picture."""
 
     window_index: int = 0
-    """Which of several windows or VOI tables; the last one where there are fewer."""
+    """Which of several windows or VOI tables, from 0 as they are written; the last one where there are
+    fewer. In place of a damaged window comes the one before it, else the one after it."""
     no_window: Literal["percentiles", "range"] = "percentiles"
     """Grey levels of deeper than 8-bit pictures without a window: black and white at `percentiles` of the
     picture's values, or at its smallest and largest value."""

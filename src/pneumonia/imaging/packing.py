@@ -7,7 +7,7 @@ import csv
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pneumonia.atomic import whole_file
-from pneumonia.classes import CLASSES
+from pneumonia.classes import CLASSES, Label
 from pneumonia.errors import UserError
 from pneumonia.imaging.decode import decode_with_facts
 from pneumonia.imaging.equalise import equalise
@@ -251,20 +251,45 @@ def _decode_one(member: Member, record: Record, preprocess: Preprocess) -> _Pack
         return Rejection(record.file, Reason(record.fault), "in the labels of the source")
     try:
         content = member.read()
-        grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
-        patient = record.patient or read_patient_id(content) or record.file
+        with _costing_one_image():
+            return _pack_content(content, record, record.label, preprocess)
     except DamagedMemberError:
         return Rejection(record.file, Reason.UNREADABLE, "damaged in the archive")
     except MemoryError:
         return Rejection(record.file, Reason.TOO_LARGE, "more memory is needed than a decoder is given")
     except Rejected as rejected:
         return Rejection(record.file, rejected.reason, rejected.detail)
+
+
+@contextmanager
+def _costing_one_image() -> Iterator[None]:
+    """Turn what nobody foresaw into Rejected. For what depends on one file's bytes alone: not for the disk.
+
+    Raises:
+        Rejected: something else was raised. Its type alone is told, as its text may repeat a header.
+    """
+    try:
+        yield
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  one strange file must not cost the hours of a run
+        raise Rejected(Reason.UNREADABLE, f"the decoder failed ({type(error).__name__})") from None
+
+
+def _pack_content(content: bytes, record: Record, label: Label, preprocess: Preprocess) -> _Packed:
+    """Decode and square one image.
+
+    Raises:
+        Rejected: it cannot be used.
+    """
+    grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
+    patient = record.patient or read_patient_id(content) or record.file
     square = equalise(to_square(grey, preprocess.size, preprocess.fit), preprocess.equalise)
     square = np.ascontiguousarray(square)
     boxes = [box_in_square(box, grey.shape, preprocess.size, preprocess.fit) for box in record.boxes]
     row = {
         "file": record.file,
-        "label": record.label,
+        "label": label,
         "patient": patient,
         "official_split": record.official_split,
         "group": record.group,

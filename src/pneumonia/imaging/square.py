@@ -12,10 +12,14 @@ Fit = Literal["squash", "pad", "crop"]
 def to_square(grey: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
     """Resize to a square.
 
-    Shrinking averages areas, which keeps fine structure from aliasing; growing interpolates linearly. To a
-    quarter or less is by halves first, while what is left is twice as large as wanted; an odd last row or
-    column is left out of a half. What is left after that is interpolated to twice the wanted size, and
+    Shrinking averages areas, which keeps fine structure from aliasing; growing interpolates linearly. Where
+    one axis shrinks and the other grows, the one shrinks before the other grows.
+
+    To a quarter or less is by halves first, while what is left is twice as large as wanted; an odd last row
+    or column is left out of a half. What is left after that is interpolated to twice the wanted size, and
     halved once more.
+
+    Pixels are taken as square, whatever a header says of their spacing or their aspect ratio.
 
     Args:
         grey: shape (H, W), dtype uint8.
@@ -80,8 +84,9 @@ def _resize(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     if halves is not grey and halves.shape[0] <= 4 * height and halves.shape[1] <= 4 * width:
         # Between one and two times too large: neighbours are enough to interpolate from.
         return _half(_scaled(halves, 2 * height, 2 * width, cv2.INTER_LINEAR))
-    shrinks = height <= halves.shape[0] and width <= halves.shape[1]
-    return _scaled(halves, height, width, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # OpenCV averages areas only where neither axis grows; what has its size already it copies.
+    shrunk = _scaled(halves, min(height, halves.shape[0]), min(width, halves.shape[1]), cv2.INTER_AREA)
+    return _scaled(shrunk, height, width, cv2.INTER_LINEAR)
 
 
 def _half(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from pneumonia.imaging.elements import code, integer, numbers, value
+from pneumonia.imaging.elements import code, integer, items, numbers, optional_numbers, value
 from pneumonia.imaging.frame import Frame
 from pneumonia.imaging.grey import Floats, LookupTable, Rescale, Transformations, Window
 from pneumonia.imaging.plain_header import AnyDataset, PlainDataset
@@ -35,10 +35,11 @@ def read_transformations(dataset: AnyDataset, frame: Frame, window_index: int) -
     Args:
         dataset: the header.
         frame: its decoded frame.
-        window_index: which of several windows or VOI tables.
+        window_index: which of several windows or VOI tables, as of `Rendering`.
 
     Raises:
-        Rejected: a table or a number is damaged. A window without a usable width counts as none.
+        Rejected: a table, or a number of the modality transformation or of the padding, is damaged. A window
+            that is damaged, or without a usable width, counts as none.
     """
     inverted = frame.photometric == "MONOCHROME1"
     if isinstance(dataset, PlainDataset) and dataset.has_none_of(_TAGS):
@@ -53,7 +54,7 @@ def read_transformations(dataset: AnyDataset, frame: Frame, window_index: int) -
 
 
 def _modality(dataset: AnyDataset, frame: Frame) -> Rescale | LookupTable | None:
-    for item in _items(dataset, "ModalityLUTSequence"):
+    for item in items(dataset, "ModalityLUTSequence"):
         return _table(item, signed_input=frame.stored.signed)
     slope, intercept = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
     rescale = Rescale(slope[0] if slope else 1.0, intercept[0] if intercept else 0.0)
@@ -65,20 +66,33 @@ def _modality(dataset: AnyDataset, frame: Frame) -> Rescale | LookupTable | None
 def _voi_table(
     dataset: AnyDataset, frame: Frame, modality: Rescale | LookupTable | None, index: int
 ) -> LookupTable | None:
-    items = _items(dataset, "VOILUTSequence")
-    if not items:
+    tables = items(dataset, "VOILUTSequence")
+    if not tables:
         return None
     values = frame.stored.values()
     inputs = values if modality is None else modality.apply(values)
-    return _table(items[min(index, len(items) - 1)], signed_input=bool(inputs.min() < 0))
+    return _table(tables[min(index, len(tables) - 1)], signed_input=bool(inputs.min() < 0))
 
 
 def _window(dataset: AnyDataset, index: int) -> Window | None:
-    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    windows = list(zip(centres, widths, strict=False))
+    """Of the pairs of centre and width the one in the place `index`, counted from 0 as they are written.
+
+    A pair of which either is empty or no number is dropped but keeps its place: no other becomes the n-th
+    by the damage of one before it. In place of a dropped one comes the last before it, as the last comes in
+    place of one that was never written; where none is before it, the first after it.
+
+    Returns:
+        None where no pair is left, or where the width of the one that is taken is not usable.
+    """
+    centres, widths = optional_numbers(dataset, "WindowCenter"), optional_numbers(dataset, "WindowWidth")
+    windows = {
+        place: (centre, width)
+        for place, (centre, width) in enumerate(zip(centres, widths, strict=False))
+        if centre is not None and width is not None
+    }
     if not windows:
         return None
-    centre, width = windows[min(index, len(windows) - 1)]
+    centre, width = windows[max((place for place in windows if place <= index), default=min(windows))]
     match code(dataset, "VOILUTFunction"):
         case "SIGMOID":
             return Window(centre, width, "SIGMOID") if width > 0 else None
@@ -104,10 +118,6 @@ def _signed(number: int, bits: int) -> int:
     """Two's complement, for a header that writes negative numbers as unsigned ones."""
     number %= 2**16
     return number - 2**16 if number >= 2**15 else number - 2**bits if number >= 2 ** (bits - 1) else number
-
-
-def _items(dataset: AnyDataset, keyword: str) -> list[Dataset]:
-    return list(value(dataset, keyword) or ())
 
 
 def _table(item: Dataset, signed_input: bool) -> LookupTable:
