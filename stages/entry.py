@@ -14,6 +14,7 @@ from pneumonia.atomic import disk_errors_in_words, in_words
 from pneumonia.errors import SharedError, UserError
 from pneumonia.params import Params, load_params
 from pneumonia.processes import ALONE, end_with_parent, this_process
+from stages.recorded import recorded, require_unchanged
 
 LOCKS = Path(".cache")
 
@@ -34,7 +35,9 @@ def run(stage: Callable[[Params], None], *, together: bool = False) -> None:
             process = this_process(params.devices, params.nodes)
         if process.first:
             with _alone(stage.__name__):
+                before = recorded(stage.__name__)
                 stage(params)
+                require_unchanged(stage.__name__, before)
         else:
             if process.launcher == "trainer":
                 end_with_parent()

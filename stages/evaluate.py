@@ -10,7 +10,7 @@ from pneumonia.evaluation.curves import curves
 from pneumonia.evaluation.predictions import as_positive, predict, tabulate
 from pneumonia.evaluation.summary import evaluate as compute_metrics
 from pneumonia.evaluation.summary import evaluate_subgroups
-from pneumonia.evaluation.threshold import choose_threshold
+from pneumonia.evaluation.threshold import choose_threshold, chosen_by
 from pneumonia.network.device import choose_compute
 from pneumonia.network.predict import predict_logits
 from pneumonia.network.reading import Reading
@@ -51,7 +51,8 @@ def evaluate(params: Params) -> None:
     write_metrics(paths.SUBGROUPS, evaluate_subgroups(predictions, threshold, params.evaluate))
     for name, curve in curves(predictions, params.evaluate.calibration_bins).items():
         write_table(paths.CURVES / f"{name}.csv", curve)
-    write_text(paths.MODEL_CARD, description.card(reading, threshold, params.evaluate.threshold_rule))
+    rule = chosen_by(params.evaluate.threshold_rule, metrics["val"])
+    write_text(paths.MODEL_CARD, description.card(reading, threshold, rule))
     record_evaluation(Path.cwd(), params)
 
 

@@ -15,6 +15,7 @@ from pneumonia.training.loop import Trained
 from pneumonia.training.loop import train as fit
 from pneumonia.writing import write_metrics, write_table
 from stages.entry import repository_root, run
+from stages.recorded import recorded, require_unchanged
 
 
 def train(params: Params) -> None:
@@ -22,6 +23,7 @@ def train(params: Params) -> None:
 
     Of several processes that train together the first one does; the others only train.
     """
+    before = recorded("train")
     data = read_training_data(paths.INDEX, paths.SPLIT, paths.STATISTICS, paths.IMAGES)
     if not this_process(params.devices, params.nodes).first:
         with limits_in_words(params.arch):
@@ -33,6 +35,7 @@ def train(params: Params) -> None:
         save_weights(paths.WEIGHTS, trained.module, trained.description)
         write_table(paths.HISTORY, pd.DataFrame(trained.history))
         write_metrics(paths.TRAIN_METRICS, summarise(trained))
+    require_unchanged("train", before)  # here, too: what was learned would be gone
     trained.states.remove()
 
 

@@ -52,8 +52,8 @@ def main(root: Path) -> int:
     collected = collect(root)
     for path in collected.written:
         sys.stdout.write(f"wrote {path}\n")
-    for refusal in collected.refused:
-        sys.stdout.write(refusal + "\n")
+    for sentence in (*collected.refused, *collected.remarks):
+        sys.stdout.write(sentence + "\n")
     entries, results = kept_results(root)
     write_text(root / PAGE, page(entries, results))
     if any(results.values()):

@@ -334,6 +334,26 @@ class _Yaml12Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+LONGEST = 100
+
+
+def _whole_number(loader: _Yaml12Loader, node: yaml.ScalarNode) -> int | str:
+    """As DVC reads it: 012 is twelve to it and ten to YAML 1.1, 1:30 is text and not ninety."""
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    if ":" in text:
+        return node.value  # type: ignore[no-any-return]
+    wrong = ""
+    if re.fullmatch(r"[-+]?0[0-9]+", text):
+        wrong = f"{node.value} begins with 0; write the number without"
+    if len(text) > LONGEST:
+        wrong = f"a number has {len(text):,} digits"
+    if wrong:
+        raise yaml.constructor.ConstructorError(None, None, wrong, node.start_mark)
+    return int(text, 0)
+
+
+_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+_Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^0o[0-7]+$"), ["0"])
 _Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)$"),

@@ -25,6 +25,7 @@ from pneumonia.results.collect import collect, experiment_params, is_of
 from pneumonia.results.experiments import head, list_experiments
 from pneumonia.results.matching import differences
 from pneumonia.results.record import read_result
+from pneumonia.results.traceable import untraceable
 
 LOCK = Path(".dvc/tmp/recipes.lock")
 SECONDS = 2.0
@@ -64,7 +65,7 @@ def plan(recipes: Sequence[str], seeds: Sequence[int], settings: list[str], root
 
 
 def is_done(job: Job, root: Path) -> bool:
-    """Whether an experiment of this name and these parameters is finished, or its result is kept.
+    """Whether an experiment of this name has run with these parameters to its end, or its result is kept.
 
     Raises:
         UserError: the commit that is checked out has an experiment of this name with other parameters.
@@ -75,7 +76,10 @@ def is_done(job: Job, root: Path) -> bool:
         if experiment.name != job.name:
             continue
         try:
-            differing = differences(job.params, experiment_params(experiment, root))
+            params = experiment_params(experiment, root)
+            differing = differences(job.params, params) or untraceable(experiment, root)
+            if job.params.source.patients and not params.source.patients:
+                differing.append("it did not know the patients of source.patients")
         except UserError as error:
             differing = [str(error)]
         if not differing:
@@ -84,11 +88,12 @@ def is_done(job: Job, root: Path) -> bool:
             in_the_way = "; ".join(differing)
     if job.name == experiment_name(job.recipe, [f"seed={job.seed}"]):
         kept = read_result(root, job.recipe, job.seed)
-        if kept is not None and is_of(kept, job.params, root):
+        blind = kept is not None and kept.patients_unknown and job.params.source.patients
+        if kept is not None and is_of(kept, job.params, root) and not blind:
             return True
     if in_the_way:
         raise UserError(
-            f"The experiment {job.name} has other parameters ({in_the_way}); "
+            f"The experiment {job.name} is not this run ({in_the_way}); "
             f"`dvc exp remove {job.name}` frees the name."
         )
     return False
@@ -235,8 +240,8 @@ def work_off(jobs: list[Job], workers: int, root: Path) -> int:
         collected = collect(root)
     for path in collected.written:
         _say(f"wrote   {path}")
-    for refusal in collected.refused:
-        _say(refusal)
+    for sentence in (*collected.refused, *collected.remarks):
+        _say(sentence)
     for name, error in progress.failed.items():
         _say(f"FAILED  {name}: {error} (`dvc queue logs {name}`)")
     return 1 if progress.failed else 0

@@ -201,8 +201,13 @@ def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 def as_setting(value: object) -> str:
     """A value in the notation of -S: bare where a word, in quotes where -S would read it otherwise."""
     if isinstance(value, str):
-        return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value) else json.dumps(value)
+        return value if re.fullmatch(r"[A-Za-z_][\w.-]*", value, re.ASCII) else _in_quotes(value)
     return json.dumps(value, separators=(",", ":"))
+
+
+def _in_quotes(text: str) -> str:
+    """As -S reads it, where a backslash is one but before a quotation mark."""
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda match: match[1] * 2 + match[2].replace('"', r"\""), text) + '"'
 
 
 def main(arguments: list[str], root: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumonia import paths
+from pneumonia.evaluation.threshold import chosen_by
 from pneumonia.params import load_params
 
 ROWS = {
@@ -19,6 +20,13 @@ ROWS = {
 }
 
 
+ORIGINS = {
+    "fixed": "fixed in params.yaml",
+    "youden": "chosen on validation",
+    "sensitivity": "chosen on validation",
+    "uninformed": "because on validation no threshold was better than chance",
+}
+
 # As in tracking: MLflow's page, too, reports its use to its makers.
 WITHOUT_TELEMETRY = (
     "set MLFLOW_DISABLE_TELEMETRY=true &" if os.name == "nt" else "MLFLOW_DISABLE_TELEMETRY=true"
@@ -28,7 +36,7 @@ MLFLOW_UI = f"{WITHOUT_TELEMETRY} mlflow ui --backend-store-uri sqlite:///mlflow
 
 def summarise(evaluation: dict[str, Any], threshold_rule: str, report: Path) -> str:
     """Set the metrics of validation and test side by side, with the test set's 95 % intervals."""
-    origin = "fixed in params.yaml" if threshold_rule == "fixed" else "chosen on validation"
+    origin = ORIGINS[chosen_by(threshold_rule, evaluation["val"])]
     lines = [f"{'':<14}{'validation':>12}{'test':>12}   95 % interval"]
     for title, name in ROWS.items():
         interval = evaluation["test"].get(f"{name}_ci95")

@@ -18,12 +18,23 @@ DIGITS = 6
 """Of every number written, and of the probabilities from which metrics are computed."""
 
 
+CLOSE_TO_ONE = 1e-3
+
+
 def short(value: float) -> float:
     """Round to six digits after the point, or six significant ones where the value is below 1.
 
-    Below 1 a fixed number of decimals would wipe out learning rates and small losses.
+    Below 1 a fixed number of decimals would wipe out learning rates and small losses. Less than a thousandth
+    below 1 the six digits are those of what is missing: the probabilities of a network that is very sure
+    must not all become 1, because their order is what AUROC is made of.
     """
-    rounded = float(f"{value:.{DIGITS}g}") if abs(value) < 1 else round(float(value), DIGITS)
+    missing = 1 - abs(value)
+    if missing <= 0:
+        rounded = round(float(value), DIGITS)
+    elif missing < CLOSE_TO_ONE:
+        rounded = round(float(value), DIGITS - 1 - math.floor(math.log10(missing)))
+    else:
+        rounded = float(f"{value:.{DIGITS}g}")
     return rounded + 0.0  # -0.0 becomes 0.0
 
 

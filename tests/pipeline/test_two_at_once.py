@@ -1,4 +1,7 @@
-"""Two `dvc repro` at once, or one and a stage by hand: the second refuses, and nothing gets mixed up."""
+"""Two `dvc repro` at once, or one and a stage by hand: the second refuses, and nothing gets mixed up.
+
+Nor does it when params.yaml changes while a stage runs, as a second `dvc exp run -S` does before it refuses.
+"""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -16,7 +19,9 @@ SECONDS = 300
 
 
 @contextmanager
-def held_at(repository: Repository, name: str, *command: str) -> Iterator[Callable[[], str]]:
+def held_at(
+    repository: Repository, name: str, *command: str, fails: bool = False
+) -> Iterator[Callable[[], str]]:
     """Run a command up to the point at which a stage opens the file `name` for writing.
 
     In the block the stage waits there. The function that the block gets lets it go on, to the command's end,
@@ -35,7 +40,7 @@ def held_at(repository: Repository, name: str, *command: str) -> Iterator[Callab
             def go_on() -> str:
                 stage.close()
                 output, _ = process.communicate(timeout=SECONDS)
-                assert process.returncode == 0, output
+                assert (process.returncode != 0) == fails, output
                 return output
 
             try:
@@ -66,3 +71,17 @@ def test_the_second_repro_and_a_stage_by_hand_refuse(repository: Repository, reb
         go_on()
     assert_whole(repository, rebuilt)
     assert "up to date" in repository.dvc("repro")
+
+
+def test_a_training_is_not_credited_to_a_rate_that_was_set_while_it_ran(
+    repository: Repository, rebuilt: Repository
+) -> None:
+    kept = (repository.root / "params.yaml").read_bytes()
+    with held_at(repository, "train.json", "dvc", "repro", "--force", "-s", "train", fails=True) as go_on:
+        second = repository.dvc("exp", "run", "-S", "lr=0.3", fails=True)
+        assert "is busy, it is being blocked by" in second
+        assert (repository.root / "params.yaml").read_bytes() != kept
+        assert "error: lr in params.yaml changed while the stage train ran, and DVC would take" in go_on()
+    (repository.root / "params.yaml").write_bytes(kept)
+    assert "resuming after epoch 2 of 2" in repository.dvc("repro", "--force", "-s", "train")
+    assert_whole(repository, rebuilt)

@@ -1,18 +1,23 @@
 """A repository with recipes and finished experiments, made with git alone, and results made up."""
 
+import hashlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from dvc.utils.serialize import modify_yaml
 
+from pneumonia.params import parse_yaml
 from pneumonia.results.record import Interval, Machine, Measured, Result, Trained
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests/unit/finished_experiment"
 """Result files of a real run."""
 FILES = {
+    "metrics/data.json": "data.json",
     "metrics/evaluate.json": "evaluate.json",
     "metrics/train.json": "train.json",
     "plots/history.csv": "history.csv",
@@ -37,8 +42,44 @@ def make_checkout(root: Path) -> Path:
     return root
 
 
-def add_experiment(root: Path, name: str, settings: dict[str, Any], leave_out: tuple[str, ...] = ()) -> str:
-    """What `dvc exp run` leaves: a commit with parameters and results, at a ref below that of HEAD."""
+def lock_of(root: Path) -> dict[str, Any]:
+    """dvc.lock of a run of three stages that ends with the parameters and results that lie there."""
+
+    def entry(path: str, content: bytes = b"") -> dict[str, str]:
+        file = root / path
+        content = content or (file.read_bytes() if file.exists() else b"")
+        return {"path": path, "md5": hashlib.md5(content, usedforsecurity=False).hexdigest()}
+
+    params = parse_yaml((root / "params.yaml").read_text("utf-8"), "params.yaml")
+    split, weights = ("data/split/split.csv", b"split"), ("models/model.safetensors", b"weights")
+    stages = {
+        "split": ([], ["split"], [entry(*split), entry("metrics/data.json")]),
+        "train": (
+            [entry(*split)],
+            ["lr", "augment"],
+            [entry(*weights), entry("metrics/train.json"), entry("plots/history.csv")],
+        ),
+        "evaluate": ([entry(*weights), entry(*split)], ["evaluate"], [entry("metrics/evaluate.json")]),
+    }
+    return {
+        "stages": {
+            name: {"deps": deps, "params": {"params.yaml": {key: params[key] for key in keys}}, "outs": outs}
+            for name, (deps, keys, outs) in stages.items()
+        }
+    }
+
+
+def add_experiment(
+    root: Path,
+    name: str,
+    settings: dict[str, Any],
+    leave_out: tuple[str, ...] = (),
+    change: Callable[[dict[str, Any]], None] = lambda lock: None,
+) -> str:
+    """What `dvc exp run` leaves: a commit with parameters and results, at a ref below that of HEAD.
+
+    `change` spoils its dvc.lock.
+    """
     with modify_yaml(root / "params.yaml") as params:
         for key, value in settings.items():
             *sections, last = key.split(".")
@@ -53,6 +94,9 @@ def add_experiment(root: Path, name: str, settings: dict[str, Any], leave_out: t
         if path not in leave_out:
             (root / path).parent.mkdir(exist_ok=True)
             shutil.copy(EXAMPLE / source, root / path)
+    lock = lock_of(root)
+    change(lock["stages"])
+    (root / "dvc.lock").write_text(yaml.safe_dump(lock), "utf-8")
     git(root, "add", "--all")
     baseline = git(root, "rev-parse", "HEAD")
     commit = git(root, "commit-tree", git(root, "write-tree"), "-p", baseline, "-m", "experiment")

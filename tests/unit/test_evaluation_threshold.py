@@ -7,7 +7,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from pneumonia.errors import UserError
-from pneumonia.evaluation.threshold import choose_threshold, highest_with_sensitivity, youden
+from pneumonia.evaluation.metrics import point_metrics
+from pneumonia.evaluation.threshold import choose_threshold, chosen_by, highest_with_sensitivity, youden
 from pneumonia.params import Evaluate
 
 
@@ -37,6 +38,16 @@ IMAGES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), min_size=2, 
 def arrays(images):
     label, score = (np.array(column) for column in zip(*images, strict=True))
     return label, score / 12
+
+
+@given(IMAGES)
+def test_a_threshold_is_said_to_be_chosen_where_one_is_better_than_chance(images) -> None:
+    label, probability = arrays(images)
+    best = max(informedness(label, probability, threshold) for threshold in np.unique(probability))
+    threshold = youden(label, probability)
+    metrics = point_metrics(label, probability, threshold, 10)
+    assert chosen_by("youden", metrics) == ("youden" if best > 1e-9 else "uninformed")
+    assert chosen_by("fixed", metrics) == "fixed"
 
 
 def test_youden_lies_midway_between_the_neighbours() -> None:

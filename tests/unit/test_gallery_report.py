@@ -11,9 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from gallery_examples import PARAMS, case, galleries, report_inputs, split_metrics
+from gallery_examples import PARAMS, case, curves, galleries, report_inputs, split_metrics
 
 from pneumonia.errors import UserError
+from pneumonia.gallery import report as report_module
 from pneumonia.gallery.report import digits, image_uri, thousands, warnings, write_report
 
 KNOWN = report_inputs()["data"]
@@ -270,7 +271,7 @@ def test_images_whose_patient_nobody_knows_are_not_said_to_stay_together(tmp_pat
         assert words in report(tmp_path, data=data).sentences
 
 
-@pytest.mark.parametrize("rule", ["fixed", "youden", "sensitivity"])
+@pytest.mark.parametrize("rule", ["fixed", "youden", "sensitivity", "uninformed"])
 def test_every_rule_has_words(tmp_path: Path, rule: str) -> None:
     card = report_inputs()["model_card"] | {"threshold_rule": rule}
     assert "The threshold, 0.400, was " in report(tmp_path, model_card=card).sentences
@@ -282,6 +283,40 @@ def test_every_rule_has_words(tmp_path: Path, rule: str) -> None:
 def test_which_epoch_was_kept_is_said(tmp_path: Path, keep: str, words: str) -> None:
     params = report_inputs()["params"].model_copy(update={"keep": keep, "monitor": "val_auroc"})
     assert words in report(tmp_path, params=params).sentences
+
+
+@pytest.mark.parametrize(
+    ("keep", "rule", "calibrated", "words"),
+    [
+        ("best", "youden", True, "the epoch and the calibration and the threshold were chosen on the vali"),
+        ("last", "sensitivity", False, "; the threshold was chosen on the validation images, nothing on"),
+        ("last", "fixed", False, "test images; nothing on test images"),
+        ("last", "uninformed", False, "test images; nothing on test images"),
+    ],
+)
+def test_what_was_chosen_on_validation_is_said(
+    tmp_path: Path, keep: str, rule: str, calibrated: bool, words: str
+) -> None:
+    params = report_inputs()["params"].model_copy(update={"keep": keep})
+    card = report_inputs()["model_card"] | {"threshold_rule": rule}
+    if calibrated:
+        card |= {"calibration": {"slope": 0.8125, "intercept": -0.25}}
+    text = report(tmp_path, params=params, model_card=card).sentences
+    assert words in text
+    assert ("times 0.812 plus -0.250, fitted on the validation images" in text) == calibrated
+
+
+def test_that_mirror_images_were_read_too_is_said(tmp_path: Path) -> None:
+    card = report_inputs()["model_card"]
+    assert "mirror image" not in report(tmp_path, model_card=card).sentences
+    assert "overlays show the image's alone" in report(tmp_path, model_card=card | {"flips": True}).sentences
+
+
+def test_where_nothing_is_called_pneumonia_the_mark_is_on_the_curve() -> None:
+    test = split_metrics(0.5, 0.5) | {"precision": 0.0, "sensitivity": 0.0, "specificity": 1.0}
+    test["confusion"] = {"tn": 1000, "fp": 0, "fn": 1000, "tp": 0}
+    beginning = test | {"precision": 1.0}
+    assert report_module._test_figures(curves(), test) == report_module._test_figures(curves(), beginning)
 
 
 def test_how_the_input_is_normalised_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import load_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -186,6 +187,12 @@ def test_what_no_yaml_can_hold_is_a_sentence_too(content: str, sentence: str) ->
         parse_yaml(content, "params.yaml")
 
 
+@pytest.mark.parametrize("text", ["12", "-3", "0", "0o14", "0x1F", "1_000", "1:30", "12:30:00", "1e-4"])
+def test_a_number_is_the_one_that_dvc_puts_down(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"a: {text}")
+    assert parse_value(text) == load_yaml(str(tmp_path / "a.yaml"))["a"]
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_a_file_in_another_encoding_is_named(tmp_path: Path, text: str, encoding: str) -> None:
     path = tmp_path / "params.yaml"
@@ -195,7 +202,11 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path, text: str, encoding
 
 
 @pytest.mark.parametrize(
-    "text", ["2020-99-99", "!!int x", "!!bool x", "!!map 3", "{{ lr }}", "{1: 2}", "[" * 3000]
+    "text",
+    [
+        *("2020-99-99", "!!int x", "!!bool x", "!!map 3", "{{ lr }}", "{1: 2}", "[" * 3000),
+        *("012", "-007", "[1, 010]", "9" * 5000, "0x" + "f" * 5000),
+    ],
 )
 def test_a_setting_that_yaml_cannot_read_is_named(text: str) -> None:
     with pytest.raises(UserError) as caught:

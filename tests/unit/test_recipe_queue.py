@@ -111,12 +111,26 @@ def test_it_is_done_on_an_older_commit_too(checkout: Path) -> None:
 def test_other_parameters_under_the_name_are_in_the_way_on_this_commit_only(checkout: Path) -> None:
     add_experiment(checkout, f"{BASELINE}-s1", SETTINGS | {"seed": 1, "lr": 0.5})
     (job,) = plan([BASELINE], [1], [], checkout)
-    with pytest.raises(
-        UserError, match=r"has other parameters \(lr is 0.5 instead of 0.001\); `dvc exp remove"
-    ):
+    with pytest.raises(UserError, match=r"is not this run \(lr is 0.5 instead of 0.001\); `dvc exp remove"):
         is_done(job, checkout)
     git(checkout, "commit", "--quiet", "--allow-empty", "--message", "later")
     assert not is_done(job, checkout)
+
+
+def test_an_experiment_whose_results_are_not_its_own_is_not_done(checkout: Path) -> None:
+    add_experiment(
+        checkout, f"{BASELINE}-s1", SETTINGS | {"seed": 1}, change=lambda stages: stages.pop("evaluate")
+    )
+    (job,) = plan([BASELINE], [1], [], checkout)
+    with pytest.raises(UserError, match=r"is not this run \(no stage in its dvc.lock wrote metrics/eval"):
+        is_done(job, checkout)
+
+
+def test_one_of_unknown_patients_is_not_done_when_they_are_given(checkout: Path) -> None:
+    add_experiment(checkout, f"{BASELINE}-s1", SETTINGS | {"seed": 1})
+    (job,) = plan([BASELINE], [1], ["source.patients=map.json"], checkout)
+    with pytest.raises(UserError, match=r"it did not know the patients of source.patients"):
+        is_done(job, checkout)
 
 
 def test_a_kept_result_is_done_for_the_recipe_alone(checkout: Path) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from dvc.utils.hydra import apply_overrides
 from safetensors.torch import save_file
 
 from pneumonia import recipes
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
-from pneumonia.params import Training
+from pneumonia.params import Training, read_yaml
 from pneumonia.recipes import (
     catalogue,
     experiment_command,
@@ -198,10 +199,17 @@ def test_names_of_experiments(given: list[str], expected: str) -> None:
         ([0.35, 1.0], "[0.35,1.0]"),
         ("resnet18.tv_in1k", "resnet18.tv_in1k"),
         ("a b,c", '"a b,c"'),
+        ("/data/R\u00f6ntgen/a.zip", '"/data/R\u00f6ntgen/a.zip"'),
+        (r"C:\new\a.zip", r'"C:\new\a.zip"'),
+        ("C:\\", '"C:\\\\"'),
+        (r"a\"b", r'"a\\\"b"'),
     ],
 )
-def test_values_are_written_as_dvc_reads_them(value: object, setting: str) -> None:
+def test_values_are_written_as_dvc_reads_them(tmp_path: Path, value: object, setting: str) -> None:
     assert recipes.as_setting(value) == setting
+    (tmp_path / "params.yaml").write_text("key: 0")
+    apply_overrides(tmp_path / "params.yaml", [f"key={setting}"])
+    assert read_yaml(tmp_path / "params.yaml") == {"key": value}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Result files: read from the experiments' commits, of the recipe's parameters only, and kept."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from results_examples import add_experiment, git, made_up, make_checkout
@@ -35,7 +37,7 @@ def test_a_finished_experiment_becomes_a_file(checkout: Path) -> None:
     )
     assert not (checkout / "metrics").exists()  # it is read from git
     collected = collect(checkout)
-    assert collected == ([FILE], [])
+    assert collected == ([FILE], [], [])
     result = read_result(checkout, RECIPE, 1)
     assert result is not None
     assert result.baseline == git(checkout, "rev-parse", "HEAD")
@@ -91,16 +93,94 @@ def test_what_is_not_the_recipes_result_is_refused(
     checkout: Path, changes: dict[str, object], leave_out: tuple[str, ...], reason: str
 ) -> None:
     add_experiment(checkout, f"{RECIPE}-s1", settings(checkout, seed=1) | changes, leave_out)
-    written, (refused,) = collect(checkout)
+    written, (refused,), _ = collect(checkout)
     assert written == []
     assert refused.startswith(f"{RECIPE}-s1 is not collected: ")
     assert reason in refused
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        # `dvc exp save` of a params.yaml that was changed after the run
+        (
+            lambda stages: stages["train"]["params"]["params.yaml"].update(lr=0.1),
+            "lr is 0.001 in its params.yaml, train ran with 0.1",
+        ),
+        (
+            lambda stages: stages["train"]["params"]["params.yaml"].update(lr=0.001 + 1e-9),
+            "lr is 0.001 in its params.yaml, train ran with 0.001000001",
+        ),
+        # `dvc exp run train`: evaluate stayed what it was
+        (
+            lambda stages: stages["train"]["outs"][0].update(md5="0" * 32),
+            "evaluate did not run on the models/model.safetensors that train wrote",
+        ),
+        (
+            lambda stages: stages["split"]["outs"][0].update(md5="0" * 32),
+            "train did not run on the data/split/split.csv that split wrote",
+        ),
+        (
+            lambda stages: stages["evaluate"]["outs"][0].update(md5="0" * 32),
+            "its metrics/evaluate.json is not what evaluate wrote",
+        ),
+        (lambda stages: stages.pop("evaluate"), "no stage in its dvc.lock wrote metrics/evaluate.json"),
+    ],
+)
+def test_results_that_do_not_come_from_the_parameters_are_refused(
+    checkout: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    add_experiment(checkout, f"{RECIPE}-s1", settings(checkout, seed=1), change=change)
+    written, (refused,), _ = collect(checkout)
+    assert written == []
+    assert reason in refused
+
+
+def test_a_stage_that_the_results_do_not_need_may_be_older(checkout: Path) -> None:
+    report = {"params": {"params.yaml": {"lr": 5}}, "outs": [{"path": "report.html", "md5": "0"}]}
+    add_experiment(
+        checkout, f"{RECIPE}-s1", settings(checkout, seed=1), change=lambda lock: lock.update(gallery=report)
+    )
+    assert collect(checkout).written == [FILE]
+
+
+def test_a_result_of_other_code_is_remarked_on(checkout: Path) -> None:
+    (checkout / "src").mkdir()
+    (checkout / "src/loop.py").write_text("1")
+    git(checkout, "add", "--all")
+    git(checkout, "commit", "--quiet", "--message", "code")
+    add_experiment(checkout, f"{RECIPE}-s1", settings(checkout, seed=1))
+    assert collect(checkout) == ([FILE], [], [])
+    (checkout / FILE).unlink()
+    (checkout / "src/loop.py").write_text("2")
+    (remark,) = collect(checkout).remarks
+    assert remark.startswith(f"{RECIPE}-s1 was run with other code than is checked out: git diff ")
+
+
+def test_a_result_of_unknown_patients_gives_way_to_one_of_known_patients(checkout: Path) -> None:
+    add_experiment(checkout, f"{RECIPE}-s1", settings(checkout, seed=1))
+    collect(checkout)
+    known = read_result(checkout, RECIPE, 1)
+    assert known is not None
+    write_result(checkout, known.model_copy(update={"patients_unknown": 5}))
+    assert collect(checkout).written == [FILE]
+    assert read_result(checkout, RECIPE, 1) == known
+
+
+def test_a_checkout_in_a_subfolder_of_a_larger_repository_is_read(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    root = make_checkout(tmp_path / "project")
+    (root / ".git").rename(tmp_path / ".git")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "one level down")
+    add_experiment(root, f"{RECIPE}-s1", settings(root, seed=1))
+    assert collect(root).written == [FILE]
+
+
 def test_a_key_younger_than_the_experiment_counts_as_switched_off(checkout: Path) -> None:
     add_experiment(checkout, f"{RECIPE}-s1", settings(checkout, seed=1) | {"label_smoothing": None})
     add_experiment(checkout, f"{RECIPE}-s2", settings(checkout, seed=2) | {"weight_decay": None})
-    written, (refused,) = collect(checkout)
+    written, (refused,), _ = collect(checkout)
     assert written == [FILE]  # plain.yaml has no smoothing, and neither has the recipe
     assert "weight_decay is 0.0 instead of 0.0001" in refused
 
@@ -129,7 +209,7 @@ def test_an_experiment_named_after_the_recipe_alone_has_the_seed_of_its_paramete
 def test_other_experiments_are_nobodys_business(checkout: Path) -> None:
     add_experiment(checkout, f"{RECIPE}-s1-lr0.5", settings(checkout, seed=1, lr=0.5))
     add_experiment(checkout, "grumpy-cat", settings(checkout))
-    assert collect(checkout) == ([], [])
+    assert collect(checkout) == ([], [], [])
 
 
 def test_results_come_by_seed_and_a_damaged_one_is_named(tmp_path: Path) -> None:

@@ -190,9 +190,31 @@ def test_only_what_is_not_official_is_drawn() -> None:
         )
 
 
+def test_what_is_said_to_be_for_training_is_not_drawn_while_there_are_others() -> None:
+    train = [row | {"official_split": "train"} for row in two_classes(30, 30)]
+    others = two_classes(20, 20)
+    tied = [{"patient": "both", "official_split": "train"}, {"patient": "both"}]
+    for held_out in ([], [row | {"official_split": "test"} for row in two_classes(5, 5)]):
+        index = make_index(train + others + tied + held_out)
+        for seed in range(5):
+            split = assign(index, fractions(val=0.2, test=0.25, seed=seed)).split
+            assert set(split[:60]) == {"train"}
+            assert set(split[100:102]) == {"train"}
+            assert split[60:100].value_counts()["val"] == (8 if held_out else 6)
+            assert (split == "test").sum() == 10
+
+
+def test_too_few_beside_what_is_said_to_be_for_training_is_named() -> None:
+    train = [row | {"official_split": "train"} for row in two_classes(30, 30)]
+    with pytest.raises(UserError, match="class pneumonia outside the official training set: 2, where"):
+        assign(make_index(train + two_classes(9, 2)), fractions())
+
+
 def test_nothing_is_left_to_be_drawn_when_both_sets_are_official() -> None:
     rows = [row | {"official_split": name} for name in SPLITS for row in two_classes(1, 1)]
-    assert list(assign(make_index(rows), fractions()).split) == [row["official_split"] for row in rows]
+    assignment = assign(make_index(rows), fractions())
+    assert list(assignment.split) == [row["official_split"] for row in rows]
+    assert assignment.stratified_by == {"normal": "given", "pneumonia": "given"}
 
 
 def test_a_split_of_the_owner_must_keep_patients_together() -> None:

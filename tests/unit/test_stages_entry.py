@@ -129,3 +129,56 @@ def test_relative_paths_hang_on_the_repository_that_dvc_names(
     monkeypatch.delenv("DVC_ROOT")
     monkeypatch.chdir(ROOT)
     assert repository_root() == ROOT
+
+
+PIPELINE = """
+stages:
+  stage:
+    deps: [src/loop.py, src/folder, data/images.npy]
+    params: [lr, augment]
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("params.yaml", "\nlr:", "\nlr: 0.123 #", "lr in params.yaml"),
+        ("params.yaml", "\n  rotation:", "\n  rotation: 44 #", "augment.rotation in params.yaml"),
+        ("src/loop.py", "1", "2", "src/loop.py"),
+        ("src/folder/a.py", "1", "2", "src/folder/a.py"),
+        ("params.yaml", "\nepochs:", "\nepochs: 77 #", None),
+        ("params.yaml", "\n", "\n# a comment\n", None),
+        ("src/other.py", "1", "2", None),
+        ("data/images.npy", "1", "2", None),
+    ],
+)
+def test_what_changes_while_a_stage_runs_is_not_put_down_as_what_it_ran_with(
+    tmp_path: Path, file: str, old: str, new: str, named: str | None
+) -> None:
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    for name in ("src/loop.py", "src/folder/a.py", "src/other.py", "data/images.npy"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+
+    def stage(params: Params) -> None:
+        text = Path(file).read_text("utf-8")
+        assert old in text
+        Path(file).write_text(text.replace(old, new, 1), "utf-8")
+
+    if named is None:
+        run(stage)
+    else:
+        with pytest.raises(SystemExit, match=f"error: {named} changed while the stage stage ran, and DVC"):
+            run(stage)
+
+
+def test_a_file_that_comes_or_goes_is_a_change_too(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "src/folder").mkdir(parents=True)
+
+    def stage(params: Params) -> None:
+        Path("src/folder/new.py").touch()
+        Path("src/loop.py").touch()
+
+    with pytest.raises(SystemExit, match=r"src/\S+ and 1 more changed"):
+        run(stage)

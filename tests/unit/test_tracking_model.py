@@ -18,6 +18,7 @@ from pneumonia.network.predict import predict
 from pneumonia.network.reading import Calibration, Reading
 from pneumonia.network.weights import save_weights
 from pneumonia.tracking import model
+from pneumonia.writing import short
 
 SIZE = 32
 NOISE = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE))
@@ -77,6 +78,8 @@ def test_a_stranger_loads_it_and_gets_our_predictions(
     table, example_rows, refuses_floats = result.stdout.splitlines()
     columns = {name: list(column.values()) for name, column in json.loads(table).items()}
     np.testing.assert_allclose(columns["probability"], probability, atol=1e-5)
+    # As `evaluate` has them: else the image whose probability is the threshold may fall below it.
+    assert columns["probability"] == [short(value) for value in columns["probability"]]
     assert np.abs(probability - threshold).min() > 1e-4  # else the last digit decides
     assert columns["predicted"] == np.where(probability >= threshold, "pneumonia", "normal").tolist()
     assert columns["predicted"].count("normal") == 2

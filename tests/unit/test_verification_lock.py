@@ -107,6 +107,11 @@ def test_a_fresh_clone_is_told_what_is_not_there_yet(root: Path) -> None:
         ),
         (
             "params.yaml",
+            PARAMS.replace("1e-4", "1.0000001e-4"),
+            "lr is 0.00010000001 in params.yaml; make ran with 0.0001; run `dvc repro`",
+        ),
+        (
+            "params.yaml",
             PARAMS.replace("rotation: 10", "turn: 5"),
             "augment.rotation is null in params.yaml; make ran with 10; run `dvc repro`",
         ),

@@ -18,10 +18,24 @@ from pneumonia.writing import short, write_metrics, write_table
         (1e-5, 1e-5),
         (1.23456789e-7, 1.23457e-7),
         (1234.56789012, 1234.56789),
+        (0.998765432, 0.998765),
+        (0.99912345678901, 0.999123457),
+        (1 - 1.23456789e-9, 1 - 1.23457e-9),
+        (-1 + 1.23456789e-9, -1 + 1.23457e-9),
+        (0.99999, 0.99999),
+        (1.0, 1.0),
     ],
 )
 def test_numbers_are_short(value: float, expected: float) -> None:
     assert short(value) == expected
+
+
+@given(st.lists(st.floats(-30, 30).map(lambda logit: round(logit, 2)), min_size=2, unique=True))
+def test_a_network_that_is_very_sure_keeps_its_order(logits: list[float]) -> None:
+    probability = [1 / (1 + math.exp(-logit)) for logit in sorted(logits)]
+    shortened = [short(value) for value in probability]
+    assert shortened == sorted(shortened)
+    assert len(set(shortened)) == len(logits)
 
 
 def test_minus_zero_becomes_zero() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.evaluation.subgroups import SUBGROUPS, subgroups_of
-from pneumonia.writing import DIGITS
+from pneumonia.writing import short
 
 PREDICTION_COLUMNS = ("file", "split", "label", "patient", "group", *SUBGROUPS, "probability", "predicted")
 
@@ -17,8 +17,8 @@ PREDICTION_COLUMNS = ("file", "split", "label", "patient", "group", *SUBGROUPS, 
 def tabulate(index: pd.DataFrame, split: pd.Series, probability: NDArray[np.float64]) -> pd.DataFrame:
     """Put the probabilities beside what is known of their images; `predicted` comes with `predict`.
 
-    Probabilities are rounded to six digits here, before anything is computed of them, so that every
-    metric can be recomputed from the written table to the last digit.
+    Probabilities are made `short` here, before anything is computed of them, so that every metric can be
+    recomputed from the written table to the last digit.
 
     Args:
         index: rows of the index table, only those that were predicted.
@@ -32,7 +32,7 @@ def tabulate(index: pd.DataFrame, split: pd.Series, probability: NDArray[np.floa
     known = index[["file", "label", "patient", "group"]].join(subgroups_of(index))
     table = known.reset_index(drop=True)
     table["split"] = split.to_numpy()
-    table["probability"] = np.round(probability.astype(np.float64), DIGITS)
+    table["probability"] = [short(value) for value in probability.tolist()]
     return table[[name for name in PREDICTION_COLUMNS if name != "predicted"]]
 
 

@@ -1,5 +1,8 @@
 """The threshold of the probability, chosen on the validation split."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +10,7 @@ from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.evaluation.metrics import require_valid
 from pneumonia.params import Evaluate
-from pneumonia.writing import DIGITS
+from pneumonia.writing import DIGITS, short
 
 UNINFORMED = 0.5
 
@@ -21,14 +24,14 @@ def choose_threshold(label: NDArray[np.int64], probability: NDArray[np.float64],
         settings: threshold_rule and its threshold or sensitivity.
 
     Returns:
-        fixed: the given number, rounded to six digits like the probabilities.
+        fixed: the given number, `short` like the probabilities.
         youden, sensitivity: see `youden`, `highest_with_sensitivity`.
 
     Raises:
         UserError: validation lacks a class that the rule needs.
     """
     if settings.threshold_rule == "fixed":
-        return round(settings.threshold, DIGITS)
+        return short(settings.threshold)
     needed = (1,) if settings.threshold_rule == "sensitivity" else (0, 1)
     for number in needed:
         if number not in label:
@@ -65,6 +68,19 @@ def youden(label: NDArray[np.int64], probability: NDArray[np.float64]) -> float:
     width = np.round(score[best + 1] - score[best], DIGITS)  # widths equal but for binary fractions tie
     widest = best[width == width.max()][-1]
     return _midway(float(score[widest]), float(score[widest + 1]))
+
+
+def chosen_by(rule: str, val: Mapping[str, Any]) -> str:
+    """The rule of params.yaml, or "uninformed" where Youden's found nothing and 0.5 stands instead.
+
+    Args:
+        rule: evaluate.threshold_rule.
+        val: metrics of validation at the threshold.
+    """
+    if rule != "youden":
+        return rule
+    tn, fp, fn, tp = (val["confusion"][name] for name in ("tn", "fp", "fn", "tp"))
+    return rule if tp * (tn + fp) > fp * (tp + fn) else "uninformed"
 
 
 def highest_with_sensitivity(

@@ -27,6 +27,7 @@ from pneumonia.gallery.figures import (
 from pneumonia.gallery.selection import TITLES
 from pneumonia.gallery.sheets import count_sentence, empty_sentence
 from pneumonia.nested import leaves
+from pneumonia.network.reading import Reading
 from pneumonia.params import Params
 from pneumonia.writing import write_text
 
@@ -62,6 +63,7 @@ RULES = {
     "fixed": "fixed in params.yaml",
     "youden": "chosen on validation for the highest sum of sensitivity and specificity (Youden)",
     "sensitivity": "chosen on validation as the highest that reaches the wanted sensitivity",
+    "uninformed": "set to this because on validation no threshold was better than chance",
 }
 
 
@@ -126,6 +128,8 @@ def write_report(  # noqa: PLR0913  one document of many sources
         training=training,
         model=model_card,
         rule=RULES[model_card["threshold_rule"]],
+        reading=Reading.model_validate(model_card),
+        chosen_on_validation=_chosen_on_validation(params, model_card),
         epoch_kept=training["best_epoch"] - int(history["epoch"].iloc[0]) + 1,
         history_figures=_history_figures(history, training["best_epoch"]),
         test_figures=_test_figures(curves, metrics["test"]),
@@ -165,9 +169,9 @@ def warnings(
     ]
     if flat:
         sentences.append(
-            f"The 95 % intervals of the test set's {', '.join(flat)} have no width, because the images that "
-            "they are about are all right, or all wrong, or of one patient. That is no certainty; more "
-            "images would give an interval."
+            f"The 95 % intervals of the test set's {', '.join(flat)} have no width, because every "
+            "resample of the patients gives the same figure. That is no certainty; more images would give an "
+            "interval."
         )
     gaps = [
         f"{METRICS[name]} {val[name]:.3f} against {test[name]:.3f} ({low:.3f} to {high:.3f})"
@@ -202,6 +206,16 @@ def words(key: str) -> str:
 def breakable(file: str) -> Markup:
     """A path, escaped, that a browser may break after each slash."""
     return Markup("/<wbr>").join(file.split("/"))
+
+
+def _chosen_on_validation(params: Params, model_card: Mapping[str, Any]) -> list[str]:
+    """What makes validation's own figures better than they would be elsewhere."""
+    chosen = {
+        "the epoch": params.keep == "best",
+        "the calibration": "calibration" in model_card,
+        "the threshold": model_card["threshold_rule"] in ("youden", "sensitivity"),
+    }
+    return [name for name, so in chosen.items() if so]
 
 
 def _cell(metrics: Mapping[str, Any], key: str) -> Cell:
@@ -261,11 +275,13 @@ def _history_figures(history: pd.DataFrame, best_epoch: int) -> list[tuple[str, 
 def _test_figures(curves: Curves, test: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     sensitivity, specificity = test.get("sensitivity"), test.get("specificity")
     prevalence = (test["confusion"]["tp"] + test["confusion"]["fn"]) / test["n"]
+    called = test["confusion"]["tp"] + test["confusion"]["fp"]
+    precision = test["precision"] if called else 1.0  # where the curve begins
     return [
         (f"ROC, area {digits(test.get('auroc'))}", roc_figure(curves.roc, sensitivity, specificity)),
         (
             f"Precision and recall, average {digits(test.get('auprc'))}",
-            precision_recall_figure(curves.precision_recall, sensitivity, test["precision"], prevalence),
+            precision_recall_figure(curves.precision_recall, sensitivity, precision, prevalence),
         ),
     ]
 

@@ -13,7 +13,7 @@ from pneumonia import paths
 from pneumonia.errors import UserError
 from pneumonia.params import Params, parse_yaml
 from pneumonia.recipes import PARAMS, recipe_names, recipe_params
-from pneumonia.results.experiments import Experiment, list_experiments, read_at
+from pneumonia.results.experiments import CODE, Experiment, has_other_code, list_experiments, read_at
 from pneumonia.results.machine import this_machine
 from pneumonia.results.matching import completed, differences, parameters_that_matter
 from pneumonia.results.record import (
@@ -27,6 +27,7 @@ from pneumonia.results.record import (
     result_path,
     write_result,
 )
+from pneumonia.results.traceable import untraceable
 
 
 class Collected(NamedTuple):
@@ -36,6 +37,8 @@ class Collected(NamedTuple):
     """Relative to the checkout."""
     refused: list[str]
     """A sentence an experiment that bears a recipe's name and is not its result."""
+    remarks: list[str]
+    """A sentence a result that was written and that other code made than is checked out."""
 
 
 def recipe_of(name: str, recipes: Iterable[str]) -> tuple[str, int | None] | None:
@@ -56,8 +59,9 @@ def recipe_of(name: str, recipes: Iterable[str]) -> tuple[str, int | None] | Non
 def collect(root: Path) -> Collected:
     """Write a result file for each finished experiment of a recipe that has none yet.
 
-    A file that was made with the recipe's parameters stays as it is; to replace it delete it first. Of
-    several experiments with the same recipe and seed the newest is taken.
+    A file that was made with the recipe's parameters stays as it is; to replace it delete it first. One of
+    which fewer patients were known does not stay. Of several experiments with the same recipe and seed the
+    newest is taken.
 
     Raises:
         UserError: a recipe or a kept result file is wrong, or the disk is full.
@@ -65,7 +69,7 @@ def collect(root: Path) -> Collected:
     names = recipe_names(root)
     recipes = {name: recipe_params(name, root) for name in names}
     machine = this_machine()
-    collected = Collected([], [])
+    collected = Collected([], [], [])
     taken = set()
     for experiment in list_experiments(root):
         promised = recipe_of(experiment.name, names)
@@ -83,9 +87,15 @@ def collect(root: Path) -> Collected:
             continue
         taken.add(path)
         kept = read_result(root, recipe, result.seed)
-        if kept is None or not is_of(kept, recipes[recipe], root):
+        blind = kept is not None and kept.patients_unknown > result.patients_unknown
+        if kept is None or blind or not is_of(kept, recipes[recipe], root):
             write_result(root, result)
             collected.written.append(path)
+            if has_other_code(root, experiment):
+                collected.remarks.append(
+                    f"{experiment.name} was run with other code than is checked out: "
+                    f"git diff {experiment.commit[:10]} -- {' '.join(CODE)}"
+                )
     return collected
 
 
@@ -121,23 +131,27 @@ def result_of(
     """Read an experiment's result.
 
     Raises:
-        UserError: its parameters are not the recipe's, or a file of the result is missing or damaged.
+        UserError: its parameters are not the recipe's, its results do not come from them, or a file of the
+            result is missing or damaged.
     """
     differing = differences(wanted, params)
     promised = recipe_of(experiment.name, [recipe])
     if promised and promised[1] not in (None, params.seed):
         differing.append(f"seed is {params.seed} instead of {promised[1]}")
+    differing = differing or untraceable(experiment, root)
     if differing:
         raise UserError("; ".join(differing))
     evaluation = _json_at(root, experiment, paths.EVALUATE_METRICS)
     training = _json_at(root, experiment, paths.TRAIN_METRICS)
     history = _text_at(root, experiment, paths.HISTORY)
+    data = _json_at(root, experiment, paths.DATA_REPORT)
     try:
         return Result(
             recipe=recipe,
             seed=params.seed,
             experiment=experiment.name,
             baseline=experiment.baseline,
+            patients_unknown=data["patients"]["unknown"],
             parameters=parameters_that_matter(params),
             training=Trained(
                 **{

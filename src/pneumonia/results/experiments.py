@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from pneumonia.errors import UserError
 
+CODE = ("src", "stages", "dvc.yaml")
+
 
 class Experiment(NamedTuple):
     """A finished experiment."""
@@ -40,7 +42,13 @@ def head(root: Path) -> str:
 
 def read_at(root: Path, experiment: Experiment, path: Path) -> str | None:
     """A file as the experiment left it; None where it has none."""
-    return _git(root, "show", f"{experiment.commit}:{path.as_posix()}")
+    # With ./ the path counts from `root`, which may be a subfolder of a larger repository.
+    return _git(root, "show", f"{experiment.commit}:./{path.as_posix()}")
+
+
+def has_other_code(root: Path, experiment: Experiment) -> bool:
+    """Whether it ran with other code than lies in the working tree."""
+    return _git(root, "diff", "--quiet", experiment.commit, "--", *CODE) is None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -46,7 +46,7 @@ def page(entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]
     parts = [HEAD]
     if run:
         parts += [_table(run, entries, results), LEGEND, FIGURE]
-        parts += ["## The recipes, and how our runs differ\n", _notes(run, entries)]
+        parts += ["## The recipes, and how our runs differ\n", _notes(run, entries, results)]
     parts += _not_run([name for name in entries if name not in run], entries)
     if run:
         parts += ["## Hardware and commands\n", _hardware(run, results), _commands(run, results)]
@@ -92,12 +92,24 @@ def _figures(figures: Figures) -> str:
     return ", ".join(f"{'F1' if key == 'f1' else key} {value:.3f}" for key, value in stated.items())
 
 
-def _notes(run: list[str], entries: Mapping[str, Reported]) -> str:
+def _notes(run: list[str], entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]]) -> str:
     lines = []
     for name in run:
         differs = f" Differs: {entries[name].differs}." if entries[name].differs else ""
-        lines.append(f"- `{name}`: {entries[name].setup}.{differs}\n")
+        lines.append(f"- `{name}`: {entries[name].setup}.{differs}{_patients(results[name])}\n")
     return "".join(lines)
+
+
+def _patients(results: Sequence[Result]) -> str:
+    """What is said where a split by patient was not possible."""
+    blind = [result for result in results if result.patients_unknown]
+    if not blind:
+        return ""
+    seeds = ", ".join(str(result.seed) for result in blind)
+    return (
+        f" Seed{'s' if len(blind) > 1 else ''} {seeds}: the patients of {blind[0].patients_unknown:,} images "
+        "are unknown, so images of one patient may be on both sides, and intervals count images as patients."
+    )
 
 
 def _not_run(names: list[str], entries: Mapping[str, Reported]) -> list[str]:

@@ -71,6 +71,8 @@ class Result(Section):
     seed: int
     experiment: str
     baseline: str
+    patients_unknown: int = 0
+    """Images of which nobody can tell the patient: RSNA's where its mapping is not given."""
     parameters: dict[str, Any]
     training: Trained
     collected_on: Machine

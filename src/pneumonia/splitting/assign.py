@@ -27,7 +27,7 @@ class Assignment:
     split: pd.Series
     """train | val | test | excluded, on the row labels of the index."""
     stratified_by: dict[str, str]
-    """Of each class: "class and group", or "class" where a group is too small to be split."""
+    """Of each class: "class and group", "class" where a group is too small to be split, or "given"."""
 
 
 def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> Assignment:
@@ -39,7 +39,8 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     Other images in one unit with official test images are in no split ("excluded"): the test set is not
     ours to change, and with them in training it would measure memory. So are training images in one unit
     with official validation images. Of the other units a fraction is drawn for each set that is not official,
-    the test set first. With validation "first" its units are not drawn, see `pneumonia.splitting.order`.
+    the test set first; where some images are said to be for training and of others nothing is said, only of
+    units of the latter. With validation "first" its units are not drawn, see `pneumonia.splitting.order`.
 
     Fractions are of the units of each class, rounded, at least one. A unit with both classes counts as
     pneumonia, and as the commonest group of its pneumonia images.
@@ -61,12 +62,15 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     given = images["official_split"].to_numpy() if official else np.full(len(images), "")
     held_out = [name for name in ("test", "val") if name in given]
     reserved = np.isin(unit, unit[np.isin(given, held_out)])
-    pool = _describe(images[~reserved], unit[~reserved])
+    for_training = np.isin(unit, unit[given == "train"])
+    free = ~reserved & ~for_training if (given == "").any() else ~reserved
+    pool = _describe(images[free], unit[free])
     if settings.validation == "first":
-        _require_first(images[~reserved], held_out)
-        pool["patient"] = first_patients(images.loc[~reserved, "patient"], unit[~reserved])
+        _require_first(images[free], held_out)
+        pool["patient"] = first_patients(images.loc[free, "patient"], unit[free])
     drawn = [name for name in ("test", "val") if name not in held_out]
-    _require_units(pool, images[~reserved], 1 + len(drawn), held_out)
+    places = [*held_out, *(["train"] if (for_training & ~reserved & ~free).any() else [])]
+    _require_units(pool, images[free], 1 + len(drawn), places)
 
     word = np.full(len(images), "train", dtype=object)
     grouped = set(CLASSES)
@@ -83,7 +87,11 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     word[given == "test"] = "test"
     split = pd.Series(word, index=images.index, name="split").reindex(index.index)
     require_disjoint(index, split)
-    return Assignment(split, {name: "class and group" if name in grouped else "class" for name in CLASSES})
+    return Assignment(split, {name: _stratified_by(name in grouped) if drawn else "given" for name in CLASSES})
+
+
+def _stratified_by(grouped: bool) -> str:
+    return "class and group" if grouped else "class"
 
 
 def require_consistent(index: pd.DataFrame) -> None:
@@ -126,9 +134,9 @@ def _describe(images: pd.DataFrame, unit: NDArray[np.int64]) -> pd.DataFrame:
     return first.set_index("unit")[["label", "group"]]
 
 
-def _require_units(pool: pd.DataFrame, images: pd.DataFrame, fewest: int, held_out: list[str]) -> None:
-    words = {"test": "test", "val": "validation"}
-    where = f" outside the official {' and '.join(words[name] for name in held_out)} set" if held_out else ""
+def _require_units(pool: pd.DataFrame, images: pd.DataFrame, fewest: int, places: list[str]) -> None:
+    words = {"test": "test", "val": "validation", "train": "training"}
+    where = f" outside the official {' and '.join(words[name] for name in places)} set" if places else ""
     for label in CLASSES:
         count = int((pool["label"] == label).sum())
         if count < fewest:

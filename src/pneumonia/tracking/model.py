@@ -20,8 +20,8 @@ KEPT_MODEL = Path("mlflow-model")
 """Where a run that could not be sent keeps its model."""
 
 PACKAGE = Path(__file__).parents[1]
-CODE = ("__init__.py", "atomic.py", "classes.py", "errors.py", "network")
-"""What `network` needs of this package; it travels with the model."""
+CODE = ("__init__.py", "atomic.py", "classes.py", "errors.py", "network", "writing.py")
+"""What served_model.py needs of this package; it travels with the model."""
 
 REQUIREMENTS = (
     "huggingface_hub",

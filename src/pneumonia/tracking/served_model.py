@@ -19,6 +19,7 @@ from pneumonia.network.device import Compute
 from pneumonia.network.predict import predict
 from pneumonia.network.reading import Reading
 from pneumonia.network.weights import load_weights
+from pneumonia.writing import short
 
 
 class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
@@ -35,9 +36,11 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         rows = np.arange(len(model_input))
         compute = Compute(device, "fp32")
-        probability = predict(
+        unrounded = predict(
             self._module, self._description, model_input, rows, compute, Reading.model_validate(self._card)
         )
+        # As in `evaluate`: where the threshold is the probability of an image, the last digit decides.
+        probability = np.array([short(value) for value in unrounded.tolist()])
         negative, positive = self._card["classes"]
         predicted = np.where(probability >= self._card["threshold"], positive, negative)
         return pd.DataFrame({"probability": probability, "predicted": predicted})

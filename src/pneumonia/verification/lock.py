@@ -17,7 +17,7 @@ from pathspec import GitIgnoreSpec
 from pneumonia.errors import UserError
 from pneumonia.params import read_yaml
 from pneumonia.tracking.provenance import file_md5
-from pneumonia.verification.outcome import Outcome, equal, shown
+from pneumonia.verification.outcome import Outcome
 
 PIPELINE, LOCK, PARAMS, IGNORED = "dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore"
 ABSENT = "absent"
@@ -39,7 +39,7 @@ def check_lock(root: Path) -> Outcome:
 
     differences = list(_undeclared(declared, locked))
     known = {name: locked[name] for name in declared if name in locked}
-    outs = {path: name for name, stage in known.items() for path in _digests(stage, "outs")}
+    outs = {path: name for name, stage in known.items() for path in digests(stage, "outs")}
     missing = [path for path in outs if digest(path) == ABSENT]
     if missing:
         differences.append(
@@ -47,7 +47,7 @@ def check_lock(root: Path) -> Outcome:
             "them"
         )
     for name, stage in known.items():
-        for path, md5 in _digests(stage, "outs").items():
+        for path, md5 in digests(stage, "outs").items():
             if digest(path) not in (md5, ABSENT):
                 differences.append(
                     f"{path} is not what {name} wrote; `dvc repro {name}` makes it anew, "
@@ -55,7 +55,7 @@ def check_lock(root: Path) -> Outcome:
                 )
     differences += _changed_deps(known, outs, digest)
     differences += _changed_params(known, params)
-    paths = {path for stage in known.values() for part in ("deps", "outs") for path in _digests(stage, part)}
+    paths = {path for stage in known.values() for part in ("deps", "outs") for path in digests(stage, part)}
     return Outcome(tuple(differences), f"{len(paths)} files and folders of {len(known)} stages")
 
 
@@ -89,8 +89,8 @@ def _undeclared(declared: Mapping[str, Any], locked: Mapping[str, Any]) -> Itera
         record = locked[name]
         same = (
             stage.get("cmd") == record.get("cmd")
-            and set(_names(stage, "deps")) == set(_digests(record, "deps"))
-            and set(_names(stage, "outs", "metrics", "plots")) == set(_digests(record, "outs"))
+            and set(_names(stage, "deps")) == set(digests(record, "deps"))
+            and set(_names(stage, "outs", "metrics", "plots")) == set(digests(record, "outs"))
             and set(_names(stage, "params")) == set(record.get("params", {}).get(PARAMS, {}))
         )
         if not same:
@@ -103,10 +103,10 @@ def _changed_deps(
     """Dependencies that are not those that a stage ran with."""
     users: dict[str, list[str]] = {}
     for name, stage in known.items():
-        for path, md5 in _digests(stage, "deps").items():
+        for path, md5 in digests(stage, "deps").items():
             if path in outs:
                 # What became of the file since is said of the output.
-                if _digests(known[outs[path]], "outs")[path] != md5:
+                if digests(known[outs[path]], "outs")[path] != md5:
                     yield f"{name} was run with another {path} than {outs[path]} wrote; run `dvc repro`"
             elif digest(path) != md5:
                 users.setdefault(path, []).append(name)
@@ -119,18 +119,33 @@ def _changed_params(known: Mapping[str, Any], params: Mapping[str, Any]) -> Iter
     """Parameters that are not those that a stage ran with."""
     users: dict[tuple[str, str, str], list[str]] = {}
     for name, stage in known.items():
-        for key, recorded in stage.get("params", {}).get(PARAMS, {}).items():
-            for leaf, now, then in _unequal(key, _look_up(params, key), recorded):
-                users.setdefault((leaf, shown(now), shown(then)), []).append(name)
+        for difference in unequal_params(stage, params):
+            users.setdefault(difference, []).append(name)
     for (leaf, now, then), names in users.items():
         yield f"{leaf} is {now} in {PARAMS}; {', '.join(names)} ran with {then}; run `dvc repro`"
+
+
+def unequal_params(stage: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, value and value on record of each parameter that is not exactly the one a stage ran with.
+
+    Args:
+        stage: its entry in dvc.lock.
+        params: the content of params.yaml.
+    """
+    for key, recorded in stage.get("params", {}).get(PARAMS, {}).items():
+        for leaf, now, then in _unequal(key, _look_up(params, key), recorded):
+            yield leaf, _exactly(now), _exactly(then)
+
+
+def _exactly(value: object) -> str:
+    return "null" if value is None else str(value)
 
 
 def _unequal(key: str, now: object, then: object) -> Iterator[tuple[str, object, object]]:
     if isinstance(now, Mapping) and isinstance(then, Mapping):
         for name in {**then, **now}:
             yield from _unequal(f"{key}.{name}", now.get(name), then.get(name))
-    elif not equal(now, then) or isinstance(now, bool) != isinstance(then, bool):
+    elif now != then or isinstance(now, bool) != isinstance(then, bool):
         yield key, now, then
 
 
@@ -154,7 +169,8 @@ def _names(stage: Mapping[str, Any], *parts: str) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-def _digests(record: Mapping[str, Any], part: str) -> dict[str, str]:
+def digests(record: Mapping[str, Any], part: str) -> dict[str, str]:
+    """MD5 of each file or folder among the deps or the outs of a stage in dvc.lock."""
     return {entry["path"]: entry.get("md5", "") for entry in record.get(part, [])}
 
 
