@@ -29,12 +29,11 @@ from torch import Tensor
 from benchmarks.described import describe
 from benchmarks.machine import graphics, machine, report
 from benchmarks.turns import ratios, seconds, spread, take_turns
-from pneumonia.network.build import build
+from pneumonia.network.build import build, head_of
 from pneumonia.network.device import Compute, Precision, choose_compute
 from pneumonia.network.predict import normalise
 from pneumonia.params import load_params
 from pneumonia.training.objective import Objective
-from pneumonia.training.optimisation import head_of
 
 RESULTS = Path(__file__).parent / "results" / "step.json"
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")

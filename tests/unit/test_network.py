@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 
 from pneumonia.errors import UserError
 from pneumonia.network import predict as predict_module
-from pneumonia.network.build import build, build_pretrained, imagenet_statistics, require_size
+from pneumonia.network.build import build, build_pretrained, head_of, imagenet_statistics, require_size
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.device import choose_compute, limits_in_words
 from pneumonia.network.predict import normalise, pneumonia_logit, predict, predict_logits
@@ -106,6 +107,40 @@ def test_pretrained_from_a_file_sums_the_colours_and_leaves_the_head_new(tmp_pat
     first = next(name for name, p in coloured.named_parameters() if p.ndim == 4)
     torch.testing.assert_close(grey.state_dict()[first], coloured.state_dict()[first].sum(1, keepdim=True))
     assert grey.get_classifier().out_features == 2
+
+
+def test_both_last_layers_of_a_distilled_network_are_its_head_and_new(tmp_path: Path) -> None:
+    arch = "deit_tiny_distilled_patch16_224"
+    coloured = timm.create_model(arch, img_size=32)
+    save_file(coloured.state_dict(), tmp_path / "imagenet.safetensors")
+    grey = build_pretrained(arch, 2, 32, "imagenet.safetensors", tmp_path)
+    assert [layer.out_features for layer in head_of(grey).children()] == [2, 2]
+    assert {name for name, _ in head_of(grey).named_parameters()} == {
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+    }
+    torch.testing.assert_close(grey.cls_token, coloured.cls_token)
+
+
+@pytest.mark.parametrize("left_out", ["bn1.running_mean", "bn1.running_var"])
+def test_weights_without_the_statistics_of_batch_normalisation_are_refused(
+    tmp_path: Path, left_out: str
+) -> None:
+    weights = timm.create_model("test_resnet").state_dict()
+    del weights[left_out]
+    save_file(weights, tmp_path / "part.safetensors")
+    with pytest.raises(UserError, match=rf"1 of \d+ tensors are missing, the first is {left_out}\."):
+        build_pretrained("test_resnet", 2, 32, "part.safetensors", tmp_path)
+
+
+def test_weights_without_counts_of_batches_are_taken(tmp_path: Path) -> None:
+    weights = timm.create_model("test_resnet").state_dict()
+    learned = {name: tensor for name, tensor in weights.items() if "num_batches" not in name}
+    assert len(learned) < len(weights)
+    save_file(learned, tmp_path / "imagenet.safetensors")
+    build_pretrained("test_resnet", 2, 32, "imagenet.safetensors", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +275,16 @@ def test_the_parameter_alone_chooses_the_algorithms(
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert torch.backends.cudnn.benchmark != deterministic
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (":4096:8" if deterministic else ":0:0")
+
+
+def test_float32_is_no_tf32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose_compute("cpu", "fp32", 1, deterministic=True)
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.conv.fp32_precision != "tf32"
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_the_workspace_is_fixed_before_anybody_asks_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

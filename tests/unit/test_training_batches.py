@@ -1,5 +1,8 @@
 """Batches: everything once an epoch, in an order of seed and epoch alone."""
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +78,24 @@ def test_a_batch_is_picked_where_the_images_lie() -> None:
     images, labels = packed[[0, 2]]
     assert images.device.type == labels.device.type == "meta"
     assert images.shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize(("first", "sent_whole"), [(0, False), (1, True)])
+def test_a_process_is_sent_the_name_of_a_mapped_file_and_maps_it_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, sent_whole: bool
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 64, 64), dtype=np.uint8)
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", images)
+    mapped = np.load("images.npy", mmap_mode="r")
+    sent = pickle.dumps(PackedImages(mapped[first:] if first else mapped, ROWS, ROWS % 2))
+    assert (len(sent) > images[first:].nbytes) == sent_whole
+    monkeypatch.chdir(tmp_path.parent)
+    received = pickle.loads(sent)
+    assert isinstance(received.images, np.memmap)
+    batch, labels = received[[2, 0]]
+    assert np.array_equal(batch, images[first:][ROWS[[2, 0]]])
+    assert labels.tolist() == [1, 1]
 
 
 def test_images_move_to_the_device_when_they_leave_room_there() -> None:

@@ -107,11 +107,17 @@ def test_imagenets_mean_and_deviation_are_the_architectures(
     assert (description.mean, description.std) == expected
 
 
-def test_head_alone_leaves_the_backbone_as_it_was(data: TrainingData, tmp_path: Path) -> None:
-    before = weights_of(train(training(epochs=1, finetune="head", lr=1e-8), data, tmp_path))
-    after = weights_of(train(training(epochs=1, finetune="head"), data, tmp_path))
+@pytest.mark.parametrize(
+    ("arch", "heads"), [("test_resnet", {"fc"}), ("deit_tiny_distilled_patch16_224", {"head", "head_dist"})]
+)
+def test_head_alone_leaves_the_backbone_as_it_was(
+    data: TrainingData, tmp_path: Path, arch: str, heads: set[str]
+) -> None:
+    values = {"arch": arch, "epochs": 1, "finetune": "head"}
+    before = weights_of(train(training(**values, lr=1e-8), data, tmp_path))
+    after = weights_of(train(training(**values), data, tmp_path))
     moved = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-6)}
-    assert moved == {"fc.weight", "fc.bias"}
+    assert moved == {f"{head}.{kind}" for head in heads for kind in ("weight", "bias")}
 
 
 def test_head_then_all_thaws_the_backbone(data: TrainingData, tmp_path: Path) -> None:

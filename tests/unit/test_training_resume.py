@@ -16,7 +16,7 @@ from training_examples import small_data, training
 
 from pneumonia.network import build as build_module
 from pneumonia.params import Training
-from pneumonia.training import loop, resume, state_file
+from pneumonia.training import batches, loop, resume, state_file
 from pneumonia.training.loop import Trained, TrainingData, train
 from pneumonia.training.resume import FOLDER, KEPT_TRAININGS, States
 
@@ -110,6 +110,16 @@ def test_the_same_bytes_with_dropout(
     require_same_end(train(training(), data, tmp_path / "cut"), reference)
     monkeypatch.setattr(loop, "build", build_module.build)
     assert train(training(), data, tmp_path / "no dropout").history != reference.history
+
+
+def test_the_same_bytes_where_a_process_reads_the_batches_ahead(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU that the images do not fit on."""
+    monkeypatch.setattr(loop, "make_loader", lambda *a, ahead: batches.make_loader(*a, ahead=True))
+    reference = train(training(), data, tmp_path / "whole")
+    interrupt(training(), data, tmp_path / "cut", epoch=1)
+    require_same_end(train(training(), data, tmp_path / "cut"), reference)
 
 
 @pytest.mark.parametrize("values", [{}, {"patience": 1, "lr": 1e-9, "optimizer": "sgd", "epochs": 5}])

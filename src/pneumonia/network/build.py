@@ -20,6 +20,9 @@ from pneumonia.network.packaged import packaged_weights
 
 HUB_FILE = "model.safetensors"
 
+STATISTICS = (".running_mean", ".running_var")
+"""Ends of the names of what batch normalisation has learned beside its parameters."""
+
 
 def build(arch: str, outputs: int, size: int) -> nn.Module:
     """Make an architecture of timm, initialised at random, for grey images of `size` x `size` pixels.
@@ -53,6 +56,12 @@ def build_pretrained(arch: str, outputs: int, size: int, pretrained: str, root: 
             return _create(arch, outputs, size, file)
     path = _from_hub(arch) if pretrained == "hub" else _from_file(arch, pretrained, root)
     return _create(arch, outputs, size, path)
+
+
+def head_of(module: nn.Module) -> nn.Module:
+    """Last layer of a timm module; the two last layers, side by side, of one made for distillation."""
+    head: nn.Module | tuple[nn.Module, ...] = module.get_classifier()  # type: ignore[operator]
+    return nn.ModuleList(head) if isinstance(head, tuple) else head
 
 
 def imagenet_statistics(arch: str) -> tuple[float, float]:
@@ -130,14 +139,18 @@ def _create(arch: str, outputs: int, size: int, weights: Path | None) -> nn.Modu
 
 
 def _require_all_but_the_head(module: nn.Module, weights: Path, arch: str) -> None:
-    """Refuse a file in which parameters are missing: timm would leave these random and only log it."""
-    head = {id(parameter) for parameter in module.get_classifier().parameters()}  # type: ignore[operator]
-    wanted = {name for name, parameter in module.named_parameters() if id(parameter) not in head}
+    """Refuse a file without a parameter or a statistic of batch normalisation.
+
+    timm would leave it as it was initialised and only log it. Other buffers are computed, not learned.
+    """
+    head = {id(tensor) for tensor in head_of(module).state_dict(keep_vars=True).values()}
+    learned = [*module.named_parameters(), *(b for b in module.named_buffers() if b[0].endswith(STATISTICS))]
+    wanted = {name for name, tensor in learned if id(tensor) not in head}
     with safe_open(weights, framework="pt") as file:
         missing = sorted(wanted - set(file.keys()))
     if missing:
         raise UserError(
-            f"{weights} does not hold timm's weights of {arch}: {len(missing)} of {len(wanted)} parameters "
+            f"{weights} does not hold timm's weights of {arch}: {len(missing)} of {len(wanted)} tensors "
             f"are missing, the first is {missing[0]}."
         )
 

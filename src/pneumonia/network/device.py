@@ -68,6 +68,8 @@ def choose_compute(
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
+    # Else a GPU convolves float32 as TF32, with 10 bits of mantissa: in fp32, and in augmentation.
+    torch.backends.cudnn.allow_tf32 = False
     if deterministic:
         # cuBLAS reads it at its first use; with any other value its sums may differ from run to run.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE

@@ -87,7 +87,9 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
     word[given == "test"] = "test"
     split = pd.Series(word, index=images.index, name="split").reindex(index.index)
     require_disjoint(index, split)
-    return Assignment(split, {name: _stratified_by(name in grouped) if drawn else "given" for name in CLASSES})
+    return Assignment(
+        split, {name: _stratified_by(name in grouped) if drawn else "given" for name in CLASSES}
+    )
 
 
 def _stratified_by(grouped: bool) -> str:

@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Iterator
+from mmap import mmap
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +13,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pneumonia.network.device import send
+from pneumonia.store import open_images
 
 Loader = DataLoader[tuple[Tensor, Tensor]]
 
@@ -69,6 +73,18 @@ class PackedImages(Dataset[tuple[Tensor, Tensor]]):
         if isinstance(images, Tensor):
             self.rows_there = torch.from_numpy(rows).to(images.device)
             self.labels = self.labels.to(images.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a process is sent that is started anew: of a mapped file its name, not its content."""
+        images = self.images
+        # A part of a mapped file, whose base is another array and not the map, has the file's name, too.
+        if isinstance(images, np.memmap) and isinstance(images.base, mmap):
+            return {**self.__dict__, "images": Path(images.filename)}
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        images = state["images"]
+        self.__dict__ = {**state, "images": open_images(images) if isinstance(images, Path) else images}
 
     def __len__(self) -> int:
         return len(self.rows)

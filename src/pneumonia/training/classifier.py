@@ -3,9 +3,10 @@
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from pneumonia.errors import SharedError
+from pneumonia.network.build import head_of
 from pneumonia.network.description import NetworkDescription
 from pneumonia.network.predict import normalise
 from pneumonia.params import Training
@@ -16,7 +17,6 @@ from pneumonia.training.distributed import average_buffers
 from pneumonia.training.mixup import mix
 from pneumonia.training.objective import Objective
 from pneumonia.training.optimisation import (
-    head_of,
     make_optimizer,
     make_plateau_schedule,
     make_step_schedule,
@@ -70,6 +70,20 @@ class Classifier(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": plateau, "interval": "epoch", "monitor": self.params.monitor},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient's norm.
+
+        The trainer's own way refuses every fused update in half precision, because it may take the scale out
+        of the gradient only after this. In bf16 there is no scale; in fp16 see `may_be_fused`.
+        """
+        if gradient_clip_val:
+            self.trainer.precision_plugin.clip_grad_by_norm(optimizer, gradient_clip_val)
 
     def on_train_epoch_start(self) -> None:
         """Freeze or thaw the backbone, and start the epoch's own streams of random numbers."""

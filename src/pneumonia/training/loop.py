@@ -106,16 +106,17 @@ def train(
     found = states.newest()
     if found is not None and process.first:
         print(f"resuming after epoch {found.epochs} of {params.epochs}", file=sys.stderr)
+    done = found.epochs if found else 0
     kept = KeptWeights(params.monitor, params.keep)
     keeper = HistoryKeeper(on_epoch if process.first else None)
     callbacks: list[Callback] = [kept, keeper, StateKeeper(states)]
     if process.world > 1:
-        callbacks.append(Agreement(key, found.epochs if found else 0))
+        callbacks.append(Agreement(key, done))
     if params.average_weights:
         callbacks.append(AverageWeights(params.average_weights, compute.device))
     trainer = make_trainer(params, compute, callbacks, process=process)
     classifier.parts = make_parts(params, data, classifier.objective, process)
-    loaders = make_loaders(params, data, compute.device, classifier.parts)
+    loaders = make_loaders(params, data, compute.device, classifier.parts, epoch=done)
     try:
         with lost_process_in_words(process):
             trainer.fit(classifier, *loaders, ckpt_path=found.file if found else None)
@@ -157,10 +158,12 @@ def prepare(
 
 
 def make_loaders(
-    params: Training, data: TrainingData, device: torch.device, parts: Parts | None = None
+    params: Training, data: TrainingData, device: torch.device, parts: Parts | None = None, epoch: int = 0
 ) -> tuple[Loader, Loader]:
-    """Loaders of training and of validation, of whole batches or of these parts of them."""
+    """Loaders of training and of validation, of whole batches or of these parts of them, from an epoch on."""
     order, batches = parts or _make_orders(params, data)
+    # A process that reads ahead begins before the trainer has said which epoch it goes on with.
+    order.set_epoch(epoch)
     images = place(data.images, device)
     ahead = device.type != "cpu" and not isinstance(images, torch.Tensor)
     return (

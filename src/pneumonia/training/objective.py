@@ -20,8 +20,12 @@ class Objective(nn.Module):
     """Mean loss of a batch.
 
     With class weights an image of class c weighs N / (2 N_c), scikit-learn's `balanced`; with label
-    smoothing s the targets are s/2 and 1 - s/2 (Szegedy et al. 2016, doi 10.1109/CVPR.2016.308).
-    What a blend of two classes loses, and what it weighs, is the same blend of what each class would.
+    smoothing s the targets are s/2 and 1 - s/2 (Szegedy et al. 2016, doi 10.1109/CVPR.2016.308), and the
+    weight stays that of the image, whole. What a blend of two classes loses, and what it weighs, is the same
+    blend of what each class would.
+
+    `pos_weight` multiplies the pneumonia in every target, by the formula of PyTorch's BCEWithLogitsLoss: with
+    label smoothing also the s/2 of a normal image.
     """
 
     def __init__(self, params: Training, train_labels: NDArray[np.int64]) -> None:
@@ -58,9 +62,11 @@ class Objective(nn.Module):
         if labels.is_floating_point():
             return self._of_blends(outputs, torch.stack([1 - labels, labels], dim=1))
         if self.loss == "cross_entropy":
-            return functional.cross_entropy(
-                outputs, labels, weight=self.class_weights, label_smoothing=self.smoothing
-            )
+            # PyTorch's label_smoothing gives each class in a target its own weight in place of the image's.
+            logs, weights = functional.log_softmax(outputs, dim=1), self.class_weights[labels]
+            of_labels = functional.nll_loss(logs, labels, weight=self.class_weights)
+            of_both = -(weights * logs.sum(dim=1)).sum() / weights.sum()
+            return (1 - self.smoothing) * of_labels + self.smoothing / 2 * of_both
         targets = labels.float() * (1 - self.smoothing) + self.smoothing / 2
         return functional.binary_cross_entropy_with_logits(
             outputs[:, 0],
@@ -72,10 +78,9 @@ class Objective(nn.Module):
     def _of_blends(self, outputs: Tensor, parts: Tensor) -> Tensor:
         """The same with the parts of the classes, shape (B, 2), in place of labels."""
         if self.loss == "cross_entropy":
-            total = functional.cross_entropy(
-                outputs, parts, weight=self.class_weights, label_smoothing=self.smoothing, reduction="sum"
-            )
-            return total / (parts @ self.class_weights).sum()
+            weights = parts * self.class_weights
+            targets = (1 - self.smoothing) * weights + self.smoothing / 2 * weights.sum(dim=1, keepdim=True)
+            return functional.cross_entropy(outputs, targets, reduction="sum") / weights.sum()
         of_classes = functional.binary_cross_entropy_with_logits(
             outputs.expand(-1, 2),
             self.smoothed.expand(len(outputs), 2),

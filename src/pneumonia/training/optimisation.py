@@ -6,7 +6,11 @@ import torch
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from pneumonia.network.build import head_of
 from pneumonia.params import Training
+
+PEAK_MOMENTUM = 0.85
+"""Of sgd in one_cycle, where the rate is highest; the first beta of adam and adamw."""
 
 
 def make_optimizer(params: Training, module: nn.Module, *, fused: bool = False) -> optim.Optimizer:
@@ -20,7 +24,8 @@ def make_optimizer(params: Training, module: nn.Module, *, fused: bool = False) 
     head = set(head_of(module).parameters())
     backbone_factor = params.backbone_lr_factor if params.finetune == "head_then_all" else 1.0
     groups = [
-        {"params": list(head), "lr": params.lr},
+        # In the module's order: an optimiser's state is restored by position.
+        {"params": [p for p in module.parameters() if p in head], "lr": params.lr},
         {
             "params": [p for p in module.parameters() if p not in head],
             "lr": params.lr * backbone_factor,
@@ -51,12 +56,6 @@ def may_be_fused(device: torch.device, precision: str, gradient_clip: float) -> 
     return device.type == "cuda" and not (precision == "16-mixed" and gradient_clip)
 
 
-def head_of(module: nn.Module) -> nn.Module:
-    """Last layer of a timm module."""
-    head: nn.Module = module.get_classifier()  # type: ignore[operator]
-    return head
-
-
 def make_step_schedule(
     params: Training, optimizer: optim.Optimizer, steps_per_epoch: int
 ) -> LRScheduler | None:
@@ -64,7 +63,8 @@ def make_step_schedule(
     total = params.epochs * steps_per_epoch
     if params.schedule == "one_cycle":
         # Smith & Topin 2019, doi 10.1117/12.2520589
-        return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=total)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, rates, total_steps=total, base_momentum=PEAK_MOMENTUM)
     if params.schedule == "plateau":
         return None
     warmup = params.warmup_epochs * steps_per_epoch
@@ -81,5 +81,10 @@ def make_step_schedule(
 
 
 def make_plateau_schedule(params: Training, optimizer: optim.Optimizer, mode: str) -> ReduceLROnPlateau:
-    """Make the schedule that drops the rate tenfold when the monitored metric stops getting better."""
+    """Make the schedule that drops the rate tenfold when the monitored metric stops getting better.
+
+    By PyTorch's own rule, because the source of recipes/adeolujoseph-rsna.yaml uses PyTorch's: an epoch is
+    better by more than a ten-thousandth of the best, and `plateau_patience` epochs in a row that are not are
+    borne; the next one drops the rate.
+    """
     return ReduceLROnPlateau(optimizer, mode=mode, patience=params.plateau_patience)  # type: ignore[arg-type]

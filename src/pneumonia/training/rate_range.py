@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pneumonia.params import Training
 from pneumonia.training.classifier import Classifier, DivergedError
 from pneumonia.training.loop import TrainingData, make_loaders, make_trainer, prepare
+from pneumonia.training.optimisation import PEAK_MOMENTUM
 
 GIVE_UP = 4.0
 """The test ends when the smoothed loss is so many times its lowest."""
@@ -36,6 +37,7 @@ def measure(
 
     Model, objective, optimiser, batches and augmentation are those of a training; its schedule, early
     stopping and, with head_then_all, its second stage are not: it is the head whose `lr` is looked for.
+    The momentum of sgd is that which goes with the highest rate.
     It runs in one process, whatever `devices` and `nodes` are: batches are the same.
 
     Args:
@@ -54,9 +56,11 @@ def measure(
     low, high = rates
     epochs = math.ceil(steps / math.ceil(len(data.train_rows) / params.batch_size))
     finetune = "head" if params.finetune == "head_then_all" else params.finetune
+    # one_cycle moves the momentum too, and the steps of sgd grow with it as they do with the rate.
+    momentum = PEAK_MOMENTUM if params.schedule == "one_cycle" else params.momentum
     changes = {"lr": low, "epochs": epochs, "schedule": "constant", "warmup_epochs": 0, "patience": 0}
     alone = {"devices": 1, "nodes": 1}
-    tested = params.model_copy(update={**changes, **alone, "finetune": finetune})
+    tested = params.model_copy(update={**changes, **alone, "finetune": finetune, "momentum": momentum})
     compute, _, classifier = prepare(tested, data, root)
     growing = _GrowingRate((high / low) ** (1 / (steps - 1)), span_of(steps))
     trainer = make_trainer(tested, compute, [growing], steps)
