@@ -6,8 +6,12 @@ search_space.py. Each trial is a DVC experiment of its own, made in a temporary 
 MLflow; it is judged by a metric of validation in metrics/train.json, never by the test set.
 
 The search is kept in .cache/search: the same command goes on after an interruption, with the trial that was
-interrupted, and makes --trials of them in all. A trial that fails, as by a training that diverges, is kept as
-failed. What was interrupted or not, the proposals are the same.
+interrupted, and makes --trials of them in all. What was interrupted or not, the proposals are the same. A
+trial that fails, as by a training that diverges, is one of them; the same command tries it once more. Where
+no trial has a result the command ends with status 1.
+
+What is ranked together was run with the same parameters, but for those of the space, and the same code: with
+others a search does not go on, and takes no experiment for a trial of its own.
 """
 
 import argparse
@@ -16,25 +20,34 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial
 
 from pneumonia import paths
 from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
-from pneumonia.params import Params, Training, check_params
+from pneumonia.nested import leaves
+from pneumonia.params import Params, Training, check_params, parse_yaml
 from pneumonia.recipes import as_setting, params_with, recipe_settings, with_value
-from pneumonia.results.experiments import head, list_experiments, read_at
+from pneumonia.results.collect import experiment_params
+from pneumonia.results.experiments import Experiment, head, list_experiments, read_at
+from pneumonia.results.traceable import untraceable
 from pneumonia.search_space import Space, distributions, read_space
+from pneumonia.tracking.provenance import CODE_FOLDERS, code_sha256
+from pneumonia.verification.lock import LOCK, digests
 
 KEPT = Path(".cache/search")
 METRICS: tuple[str, ...] = get_args(Training.model_fields["monitor"].annotation)
 LOWER_IS_BETTER = ("val_loss",)
+SAID = 3
+"""How many differences a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +63,44 @@ class Search:
     metric: str
     """One of METRICS."""
     seed: int
+    code: str
+    """Digest of the code."""
 
     def kept_as(self) -> str:
-        """What must not change while the search goes on."""
+        """What must not change while the search goes on: all that its results depend on."""
         space = {key: wanted.model_dump() for key, wanted in self.space.items()}
+        params = {key: value for key, value in _compared(self.params).items() if key not in space}
         return json.dumps(
-            {"space": space, "settings": dict(self.settings), "metric": self.metric, "seed": self.seed}
+            {
+                "space": space,
+                "metric": self.metric,
+                "seed": self.seed,
+                "parameters": params,
+                "code": self.code,
+            }
         )
 
 
 Run = Callable[[str, Mapping[str, Any]], float | None]
 """Make the experiment of a name with some values; its metric, or None where it failed."""
+
+
+@contextmanager
+def alone(search: Search, root: Path) -> Iterator[None]:
+    """Keep other commands from the search while the block runs.
+
+    Raises:
+        UserError: another one is at work on it.
+    """
+    try:
+        held = FileLock(root / KEPT / f"{search.name}.lock").acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"The search {search.name} is already at work in this checkout; let it end first, or give this "
+            "one another --name."
+        ) from None
+    with held:
+        yield
 
 
 def open_study(search: Search, root: Path) -> optuna.Study:
@@ -78,21 +118,40 @@ def open_study(search: Search, root: Path) -> optuna.Study:
         direction="minimize" if search.metric in LOWER_IS_BETTER else "maximize",
         load_if_exists=True,
     )
-    if study.user_attrs.setdefault("search", search.kept_as()) != search.kept_as():
+    wanted = search.kept_as()
+    another = _another(json.loads(study.user_attrs.get("search", wanted)), json.loads(wanted))
+    if another:
         raise UserError(
-            f"{KEPT / file.name} holds a search of this name with another space, metric, seed or settings; "
-            "give this one another --name, or remove that file."
+            f"{KEPT / file.name} holds a search of this name with {another}; give this one another --name, "
+            "or remove that file."
         )
-    study.set_user_attr("search", search.kept_as())
+    study.set_user_attr("search", wanted)
     return study
 
 
+def _another(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What a kept search has that is not what is wanted now; nothing where they are the same."""
+    for part in ("space", "metric", "seed"):
+        if kept[part] != wanted[part]:
+            return f"another {part}"
+    # Earlier versions kept neither parameters nor code.
+    differing = _differences(wanted["parameters"], kept.get("parameters", {}))
+    if differing:
+        return f"other parameters ({_first_of(differing)})"
+    return "" if kept.get("code") == wanted["code"] else "other code"
+
+
 def run_search(search: Search, study: optuna.Study, trials: int, run: Run) -> None:
-    """Make trials until there are so many, failed ones among them; first those that were interrupted."""
+    """Make trials until there are so many, failed ones among them.
+
+    Those that were interrupted or had failed come first. A trial that fails is left open, for the next
+    command.
+    """
     space = distributions(search.space, search.params)
+    tried: set[int] = set()
     while True:
         known = study.get_trials()
-        waiting = [trial for trial in known if not trial.state.is_finished()]
+        waiting = [trial for trial in known if not (trial.state.is_finished() or trial.number in tried)]
         if waiting:
             number, values = waiting[0].number, waiting[0].params
         elif len(known) < trials:
@@ -102,40 +161,49 @@ def run_search(search: Search, study: optuna.Study, trials: int, run: Run) -> No
             number, values = proposed.number, proposed.params
         else:
             return
-        value = _result(search, study, number, values, run) if values.keys() == space.keys() else None
-        if value is None:
-            study.tell(number, state=TrialState.FAIL)
-        else:
+        over = [trial for trial in known if trial.state.is_finished() or trial.number in tried]
+        value = _result(search, over, number, values, run) if values.keys() == space.keys() else None
+        tried.add(number)
+        if value is not None:
             study.tell(number, value)
 
 
 def _result(
-    search: Search, study: optuna.Study, number: int, values: Mapping[str, Any], run: Run
+    search: Search, over: Sequence[FrozenTrial], number: int, values: Mapping[str, Any], run: Run
 ) -> float | None:
-    """The metric of a trial, of an earlier one with the same values if there is one; None where it failed."""
+    """The metric of a trial, or of one that is over and had the same values; None where it failed."""
     name = f"{search.name}-{number}"
-    for trial in study.get_trials():
-        if trial.state.is_finished() and trial.params == values:
+    for trial in over:
+        if trial.params == values:
             print(f"{name}: as {search.name}-{trial.number}, which had the same values", file=sys.stderr)
             return None if trial.value is None else float(trial.value)
-    proposed = search.params.model_dump()
-    for key, value in values.items():
-        proposed = with_value(proposed, key, value)
     try:
-        check_params(proposed, name)
+        _trial_params(search, name, values)
     except UserError as error:  # values that do not go together
         print(error, file=sys.stderr)
         return None
     return run(name, values)
 
 
+def _trial_params(search: Search, name: str, values: Mapping[str, Any]) -> Params:
+    """All parameters of a trial.
+
+    Raises:
+        UserError: its values do not go together.
+    """
+    proposed = search.params.model_dump()
+    for key, value in values.items():
+        proposed = with_value(proposed, key, value)
+    return check_params(proposed, name)
+
+
 def run_experiment(search: Search, root: Path, name: str, values: Mapping[str, Any]) -> float | None:
     """Make a DVC experiment in a temporary directory, unless it is there; its metric, or None if it failed.
 
     Raises:
-        UserError: the repository has no commit yet.
+        UserError: as `metric_of`.
     """
-    value = metric_of(name, search.metric, root)
+    value = metric_of(search, root, name, values)
     if value is None:
         tried = {key: as_setting(value) for key, value in values.items()}
         settings = {**search.settings, **tried}
@@ -143,32 +211,81 @@ def run_experiment(search: Search, root: Path, name: str, values: Mapping[str, A
         command = ["dvc", "exp", "run", "--temp", "--name", name, *options]
         sys.stdout.write(shlex.join(command) + "\n")
         sys.stdout.flush()
-        done = subprocess.run([sys.executable, "-m", *command], cwd=root, check=False)  # noqa: S603
-        if done.returncode:
+        subprocess.run([sys.executable, "-m", *command], cwd=root, check=False)  # noqa: S603
+        # Whatever its status: after a search was killed the dvc that it had started may have gone on and
+        # been first, and DVC refuses to make the same experiment twice.
+        value = metric_of(search, root, name, values)
+        if value is None:
             sys.stderr.write(f"{name} failed; the search goes on.\n")
-            return None
-        value = metric_of(name, search.metric, root)
     return value
 
 
-def metric_of(name: str, metric: str, root: Path) -> float | None:
-    """A metric of an experiment of the present commit, from git; None where there is no such experiment.
+def metric_of(search: Search, root: Path, name: str, values: Mapping[str, Any]) -> float | None:
+    """The metric of a trial's experiment, from git; None where the present commit has none of its name.
 
     Raises:
-        UserError: the repository has no commit yet.
+        UserError: the repository has no commit yet; the experiment of this name is not this trial's.
     """
     here = head(root)
     for experiment in list_experiments(root):
         if (experiment.name, experiment.baseline) == (name, here):
-            file = read_at(root, experiment, paths.TRAIN_METRICS)
-            return None if file is None else float(json.loads(file)[metric])
+            differing = _differing(_trial_params(search, name, values), experiment, root)
+            if differing:
+                raise UserError(
+                    f"The experiment {name} is not this trial ({_first_of(differing)}); `dvc exp remove "
+                    f"{name}` frees the name, or give the search another --name."
+                )
+            return float(json.loads(read_at(root, experiment, paths.TRAIN_METRICS) or "{}")[search.metric])
     return None
+
+
+def _differing(wanted: Params, experiment: Experiment, root: Path) -> list[str]:
+    """A phrase for each thing in which an experiment is not what a run with these parameters makes now."""
+    try:
+        found = experiment_params(experiment, root)
+    except UserError as error:
+        return [str(error)]
+    differing = _differences(_compared(wanted), _compared(found))
+    return differing or untraceable(experiment, root) or _other_code(experiment, root)
+
+
+def _compared(params: Params) -> dict[str, Any]:
+    """All parameters but where the files are, and the gallery."""
+    without = params.model_dump(exclude={"gallery": True, "source": {"path", "labels", "patients"}})
+    return dict(leaves(without))
+
+
+def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} is {found[key]} instead of {value}"
+        for key, value in wanted.items()
+        if key in found and found[key] != value
+    ]
+
+
+def _other_code(experiment: Experiment, root: Path) -> list[str]:
+    """A phrase for each file of the code of its stages that has changed since.
+
+    A file that git does not track counts nowhere: it does not come into a temporary directory either.
+    """
+    stages = parse_yaml(read_at(root, experiment, Path(LOCK)) or "", LOCK)["stages"].values()
+    code = {path for stage in stages for path in digests(stage, "deps") if path.startswith(CODE_FOLDERS)}
+    if not code:
+        return []
+    command = ["git", "--no-optional-locks", "diff", "--name-only", experiment.commit, "--", *sorted(code)]
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=True)  # noqa: S603
+    return [f"{path} has changed since" for path in done.stdout.splitlines()]
+
+
+def _first_of(phrases: Sequence[str]) -> str:
+    more = len(phrases) - SAID
+    return "; ".join(phrases[:SAID]) + (f"; and {more} more" if more > 0 else "")
 
 
 def table(search: Search, study: optuna.Study) -> str:
     """The trials, best first and failed ones last, and how to take over the best."""
     sign = 1 if search.metric in LOWER_IS_BETTER else -1
-    trials = [trial for trial in study.get_trials() if trial.state.is_finished()]
+    trials = study.get_trials()
     trials.sort(key=lambda trial: (trial.value is None, sign * (trial.value or 0), trial.number))
     rows = [("trial", search.metric, *search.space)]
     rows += [
@@ -204,7 +321,7 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
     )
     parser.add_argument("recipe", nargs="?", help="of recipes/; without it params.yaml as it is")
     parser.add_argument("--space", type=Path, required=True, help="YAML file, as those of recipes/search/")
-    parser.add_argument("--trials", type=int, default=20, help="how many in all (20)")
+    parser.add_argument("--trials", type=int, default=20, help="in all (20), failed ones among them")
     parser.add_argument("--metric", help="of validation; without it what params.yaml monitors")
     parser.add_argument("--seed", type=int, default=0, help="of the proposals (0)")
     parser.add_argument("--name", help="of the search, instead of recipe and space")
@@ -232,20 +349,26 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"--name {name}: letters, digits, - and _ only, since experiments are named by it.")
     fixed = {key: text for key, text in settings.items() if key not in space}
-    return Search(name, space, fixed, params, metric, options.seed), options.trials
+    return Search(name, space, fixed, params, metric, options.seed, code_sha256(root)), options.trials
 
 
 def main(arguments: list[str], root: Path) -> None:
     """Search, or go on, and print what was found.
 
     Raises:
-        UserError: as `prepare` and `open_study`.
+        UserError: as `prepare`, `alone`, `open_study` and `run_experiment`; no trial has a result.
     """
     search, trials = prepare(arguments, root)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(search, root)
-    run_search(search, study, trials, lambda name, values: run_experiment(search, root, name, values))
-    sys.stdout.write(table(search, study) + "\n")
+    with alone(search, root):
+        study = open_study(search, root)
+        run_search(search, study, trials, lambda name, values: run_experiment(search, root, name, values))
+        sys.stdout.write(table(search, study) + "\n")
+        if all(trial.value is None for trial in study.get_trials()):
+            raise UserError(
+                f"No trial of {search.name} has a result; the lines above say why. The same command tries "
+                "them again."
+            )
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from results_examples import EXAMPLE, add_experiment, git, make_checkout
 
 from pneumonia import search as search_module
 from pneumonia.errors import UserError
 from pneumonia.params import load_params
-from pneumonia.search import Search, main, metric_of, open_study, prepare, run_experiment, run_search, table
+from pneumonia.search import Search, alone, main, open_study, prepare, run_experiment, run_search, table
 from pneumonia.search_space import read_space
 
 ROOT = Path(__file__).parents[2]
@@ -137,13 +138,32 @@ def test_an_interrupted_trial_is_made_first_and_finished_ones_are_not_repeated(r
 
 def test_a_failed_trial_is_told_as_failed_and_the_search_goes_on(root: Path) -> None:
     trials = searched(root, 3, lambda name, values: None if name == "quick-1" else values["lr"])
-    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [trial.value is None for trial in trials] == [False, True, False]
     shown = table(the_search(root), open_study(the_search(root), root)).splitlines()
     assert shown[0].split() == ["trial", "val_auroc", "lr", "epochs", "augment.rotation", "optimizer"]
     assert shown[3].split()[:2] == ["quick-1", "failed"]
     best = max((0, 2), key=lambda number: trials[number].value)
     assert shown[1].split()[0] == f"quick-{best}"
     assert shown[-1] == f"dvc exp apply quick-{best}"
+
+
+def test_the_same_command_tries_what_failed_once_more_and_under_its_name(root: Path) -> None:
+    made: list[tuple[str, Any]] = []
+
+    def failing(*failed: str) -> Callable[[str, Mapping[str, Any]], float | None]:
+        def run(name: str, values: Mapping[str, Any]) -> float | None:
+            made.append((name, values))
+            return None if name in failed else values["lr"]
+
+        return run
+
+    first = searched(root, 3, failing("quick-0", "quick-1"))
+    searched(root, 3, failing("quick-1"))
+    trials = searched(root, 4, failing())
+    names = [name for name, _ in made]
+    assert names == ["quick-0", "quick-1", "quick-2", "quick-0", "quick-1", "quick-1", "quick-3"]
+    assert [values for _, values in made[3:6]] == [first[number].params for number in (0, 1, 1)]
+    assert [trial.value for trial in trials] == [trial.params["lr"] for trial in trials]
 
 
 def test_the_lowest_loss_is_the_best(root: Path) -> None:
@@ -212,14 +232,68 @@ def test_it_watches_what_params_yaml_monitors_and_is_named_by_recipe_and_space(r
     assert not {"lr", "epochs", "optimizer"} & search.settings.keys()
 
 
-def test_another_search_of_the_same_name_is_refused(root: Path) -> None:
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--seed", "1"], "another seed"),
+        (["--metric", "val_loss"], "another metric"),
+        (["-S", "seed=1"], r"other parameters \(seed is 0 instead of 1\)"),
+        (
+            ["-S", "seed=1", "-S", "mixup=0.5", "-S", "split.seed=7", "-S", "patience=99"],
+            r"other parameters \(seed is 0 instead of 1; .*; .*; and 1 more\)",
+        ),
+    ],
+)
+def test_another_search_of_the_same_name_is_refused(root: Path, arguments: list[str], what: str) -> None:
     searched(root, 1)
-    for arguments in (["--seed", "1"], ["--metric", "val_loss"], ["-S", "seed=1"]):
-        with pytest.raises(UserError, match=r"quick.db holds a search of this name with another"):
-            open_study(the_search(root, *arguments), root)
-    (root / "quick.yaml").write_text(SPACE.replace("1e-2", "1e-3"), "utf-8")
-    with pytest.raises(UserError, match=r"quick.db holds a search of this name with another"):
-        open_study(the_search(root), root)
+    with pytest.raises(UserError, match=rf"quick.db holds a search of this name with {what}; give this one"):
+        open_study(the_search(root, *arguments), root)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "what"),
+    [
+        ("quick.yaml", "1e-2", "1e-3", "another space"),
+        (
+            "params.yaml",
+            "  size: 224",
+            "  size: 128",
+            r"other parameters \(preprocess.size is 224 instead of 128\)",
+        ),
+        ("src/code.py", "1", "2", "other code"),
+    ],
+)
+def test_a_search_does_not_go_on_with_files_that_make_another_result(
+    root: Path, file: str, old: str, new: str, what: str
+) -> None:
+    (root / "src").mkdir()
+    (root / "src/code.py").write_text("x = 1\n", "utf-8")
+    searched(root, 1)
+    change(root / file, old, new)
+    with pytest.raises(UserError, match=rf"quick.db holds a search of this name with {what}; give this one"):
+        searched(root, 2)
+
+
+def test_a_search_goes_on_where_only_files_gallery_or_what_is_searched_are_others(root: Path) -> None:
+    searched(root, 1)
+    change(root / "params.yaml", "lr: 2e-3", "lr: 1e-3")
+    elsewhere = ("-S", "gallery.worst=3", "-S", "source.path=a.zip")
+    assert len(searched(root, 2, lambda _, v: v["lr"], *elsewhere)) == 2
+
+
+def test_a_search_that_an_earlier_version_kept_is_refused(root: Path) -> None:
+    search = the_search(root)
+    kept = json.loads(search.kept_as())
+    del kept["code"], kept["parameters"]
+    open_study(search, root).set_user_attr("search", json.dumps(kept))
+    with pytest.raises(UserError, match=r"quick.db holds a search of this name with other code; give"):
+        open_study(search, root)
 
 
 def test_a_trial_is_a_dvc_experiment_in_a_temporary_directory(
@@ -245,18 +319,138 @@ def test_a_trial_is_a_dvc_experiment_in_a_temporary_directory(
     assert ran == [["-m", "dvc", "exp", "run", "--temp", "--name", "quick-0", *settings]]
 
 
-def test_an_experiment_that_is_there_is_not_made_again(root: Path) -> None:
-    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org"]
-    (root / "metrics").mkdir()
-    (root / "metrics/train.json").write_text('{"val_auroc": 0.75}', "utf-8")
-    for command in (["init", "--quiet"], ["add", "metrics"], ["commit", "--quiet", "-m", "one"]):
-        subprocess.run([*git, *command], cwd=root, check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-    sha = head.stdout.strip()
-    assert metric_of("quick-0", "val_auroc", root) is None
-    ref = f"refs/exps/{sha[:2]}/{sha[2:]}/quick-0"
-    subprocess.run([*git, "update-ref", ref, "HEAD"], cwd=root, check=True)
-    assert run_experiment(the_search(root), root, "quick-0", {"lr": 1e-3}) == 0.75
+VALUES = {"lr": 1e-3, "epochs": 3}
+TRAINED = json.loads((EXAMPLE / "train.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a commit, in which dvc may not be run."""
+    (tmp_path / "quick.yaml").write_text(SPACE, encoding="utf-8")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/code.py").write_text("x = 1\n", "utf-8")
+    make_checkout(tmp_path)
+    no_dvc(monkeypatch, lambda: pytest.fail("dvc was run"))
+    return tmp_path
+
+
+def no_dvc(monkeypatch: pytest.MonkeyPatch, instead: Callable[[], Any]) -> None:
+    """Something else in the place of dvc, which then fails."""
+    git_run = subprocess.run
+
+    def run(command: list[str], **options: Any) -> Any:
+        if command[0] == "git":
+            return git_run(command, **options)
+        instead()
+        return subprocess.CompletedProcess(command, 255)
+
+    monkeypatch.setattr(search_module.subprocess, "run", run)
+
+
+def with_code(lock: dict[str, Any]) -> None:
+    lock["train"]["deps"].append({"path": "src/code.py", "md5": "0"})
+
+
+def test_an_experiment_that_is_there_is_not_made_again(committed: Path) -> None:
+    elsewhere = {"source.path": "../images.zip", "gallery.worst": 3}
+    add_experiment(committed, "quick-0", VALUES | elsewhere, change=with_code)
+    (committed / "src/new.py").write_text("", "utf-8")  # git does not know it, and so the trial did not
+    value = run_experiment(the_search(committed), committed, "quick-0", VALUES)
+    assert value == TRAINED["val_auroc"]
+
+
+def test_an_experiment_of_another_commit_is_none_of_this_one(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_experiment(committed, "quick-0", VALUES)
+    git(committed, "commit", "--quiet", "--allow-empty", "-m", "two")
+    ran: list[int] = []
+    no_dvc(monkeypatch, lambda: ran.append(1))
+    assert run_experiment(the_search(committed), committed, "quick-0", VALUES) is None
+    assert ran == [1]
+
+
+def not_its_own(lock: dict[str, Any]) -> None:
+    lock["train"]["params"]["params.yaml"]["lr"] = 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "spoil", "reason"),
+    [
+        ({"epochs": 40}, with_code, "epochs is 40 instead of 3"),
+        (
+            {"seed": 5, "threads": 7},
+            with_code,
+            f"seed is 5 instead of 0; threads is 7 instead of {PARAMS.threads}",
+        ),
+        ({"augment.scale": [0.5, 1.5]}, with_code, r"augment.scale is \[0.5, 1.5\] instead of \[0.9, 1.1\]"),
+        ({"source.phantom_seed": 9}, with_code, "source.phantom_seed is 9 instead of 0"),
+        ({"arch": 5}, with_code, "params.yaml: arch is 5; it must be text."),
+        ({}, not_its_own, "lr is 0.001 in its params.yaml, train ran with 0.5"),
+    ],
+)
+def test_an_experiment_that_is_not_the_trial_is_not_taken_for_it(
+    committed: Path, settings: dict[str, Any], spoil: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    add_experiment(committed, "quick-0", VALUES | settings, change=spoil)
+    sentence = (
+        rf"The experiment quick-0 is not this trial \({reason}\); `dvc exp remove quick-0` frees the name"
+    )
+    with pytest.raises(UserError, match=sentence):
+        run_experiment(the_search(committed), committed, "quick-0", VALUES)
+
+
+def test_an_experiment_of_other_code_is_not_taken_for_the_trial(committed: Path) -> None:
+    add_experiment(committed, "quick-0", VALUES, change=with_code)
+    change(committed / "src/code.py", "1", "2")
+    with pytest.raises(UserError, match=r"quick-0 is not this trial \(src/code.py has changed since\); `dvc"):
+        run_experiment(the_search(committed), committed, "quick-0", VALUES)
+
+
+def test_what_a_killed_search_had_started_and_ends_first_is_the_result(
+    committed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_dvc(monkeypatch, lambda: add_experiment(committed, "quick-0", VALUES))
+    value = run_experiment(the_search(committed), committed, "quick-0", VALUES)
+    assert value == TRAINED["val_auroc"]
+    assert "failed" not in capsys.readouterr().err
+
+
+def test_a_search_is_worked_on_by_one_command_at_a_time(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["--space", "quick.yaml", "--trials", "1"]
+    sentences: list[str] = []
+    busy = "The search quick is already at work in this checkout; let it end first, or give this one another"
+
+    def second() -> None:
+        with pytest.raises(UserError) as refused:
+            main(line, committed)
+        sentences.append(str(refused.value))
+        with alone(the_search(committed, "--name", "other"), committed):
+            pass
+
+    no_dvc(monkeypatch, second)
+    for _ in range(2):  # the lock of the first is free again
+        with pytest.raises(UserError, match="No trial of quick has a result"):
+            main(line, committed)
+    assert sentences == [f"{busy} --name."] * 2
+
+
+def test_a_search_without_any_result_says_so_below_its_table(
+    committed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_dvc(monkeypatch, lambda: None)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"No trial of quick has a result; .* tries them again"):
+            main(["--space", "quick.yaml", "--trials", "2"], committed)
+        printed = capsys.readouterr()
+        assert printed.out.count("dvc exp run --temp --name quick-") == 2
+        assert [line.split()[:2] for line in printed.out.splitlines()[-2:]] == [
+            ["quick-0", "failed"],
+            ["quick-1", "failed"],
+        ]
+        assert printed.err.count("failed; the search goes on") == 2
 
 
 def test_without_a_commit_it_says_so(root: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, BinaryIO
 
 import pytest
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import make_url
 
 from pneumonia import paths
@@ -415,13 +416,21 @@ def test_an_unusable_store_is_a_warning(
     assert line.startswith(f"warning: MLflow at {uri} failed (")
 
 
-def test_an_address_that_is_none_is_a_warning(
-    checkout: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "uri", ["http://jane:s3cr]t@half", "http://jane:s3cr/et@half", "x://jane:s3cr#t@half"]
+)
+def test_an_address_that_is_none_is_a_warning_without_its_password(
+    checkout: Path,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    uri: str,
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[half")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     record.record_gallery(checkout, params)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("warning: MLflow at an address that is none failed (")
+    assert line.startswith(f"warning: MLflow at {uri.partition(':')[0]}://half failed (")
+    assert "s3cr" not in line
 
 
 def test_a_database_that_cannot_be_opened_is_given_up_in_seconds(
@@ -469,6 +478,99 @@ def test_the_users_uri_wins(monkeypatch: pytest.MonkeyPatch, given: str, used: s
 )
 def test_any_path_survives_the_uri(path: Path, database: str) -> None:
     assert make_url(store.sqlite_uri(path)).database == database
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://jane:secret@server:5000/x", "http://server:5000/x"),
+        ("https://jane:s3c/r?e#t@server", "https://server"),
+        ("https://jane:p@ss@server", "https://server"),
+        ("http://server/?token=secret#secret", "http://server/"),
+        ("http://server/?token=s3cr@et", "http://..."),
+        ("http://jane:s?x=3cret@server", "http://..."),
+        ("http://[half", "http://[half"),
+        ("http:/jane:secret@server", "http:/server"),
+        ("postgresql://mlflow:s3cr#t@db.local/mlflow", "postgresql://db.local/mlflow"),
+        ("mysql+pymysql://mlflow:s/c?t@db.local:3306/mlflow", "mysql+pymysql://db.local:3306/mlflow"),
+        ("mysql://db.local/mlflow?user=a&password=hunter2", "mysql://db.local/mlflow"),
+        ("mssql+pyodbc:///?odbc_connect=UID%3Da%3BPWD%3Dp@ss", "mssql+pyodbc:///..."),
+        ("sqlite:////home/jane@clinic/a?mode=ro", "sqlite:////home/jane@clinic/a"),
+        ("file:./jane@clinic", "file:./jane@clinic"),
+        ("./mlruns", "./mlruns"),
+        ("databricks://profile", "databricks://profile"),
+        ("", ""),
+    ],
+)
+def test_neither_user_name_nor_password_nor_options_are_said(uri: str, said: str) -> None:
+    assert store.shown(uri) == said
+
+
+# --- a checkout that was copied or moved --------------------------------------------------------------------
+
+
+def test_a_copied_checkout_records_into_its_own_folder_and_keeps_what_came_along(
+    checkout: Path, params: Params, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("ünder 100 %20 ")
+    old, new = folder / "old", folder / "new"
+    old.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(old))
+    train(checkout, params)
+    record.record_gallery(checkout, params)
+    before = sorted(old.rglob("*"))
+    shutil.copytree(old, new)
+    monkeypatch.setenv("DVC_ROOT", str(new))
+    train(checkout, params)
+    assert sorted(old.rglob("*")) == before
+
+    came_along, made_here = runs(new)
+    assert "reports/report.html" in artifacts(new, came_along)
+    assert artifacts(new, made_here) == ["metrics/data.json", "metrics/train.json", "plots/history.csv"]
+    shutil.rmtree(old)
+    client = store.open_store(new).client
+    report = client.download_artifacts(came_along.info.run_id, "reports/report.html")
+    assert Path(report).read_text("utf-8") == "<html>"
+    (output,) = came_along.outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert (Path(local_file_uri_to_path(model.artifact_location)) / "MLmodel").is_file()
+
+
+def test_of_a_copied_database_alone_the_old_runs_stay_where_their_files_are(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    run = Run.create(store.open_store(old), "old", {}, 0)
+    new.mkdir()
+    shutil.copy(old / store.DATABASE, new)
+    copied = store.open_store(new)
+    there = copied.client.get_run(run.id).info.artifact_uri
+    assert there.startswith((old / store.ARTIFACTS).as_uri())
+    here = copied.client.get_run(Run.create(copied, "new", {}, 0).id).info.artifact_uri
+    assert here.startswith((new / store.ARTIFACTS).as_uri())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_a_checkout_that_is_opened_through_a_link_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    (tmp_path / "root").mkdir()
+    for folder in ("root", "link"):
+        opened = store.open_store(tmp_path / folder)
+        location = opened.client.get_experiment(opened.experiment_id).artifact_location
+        assert location == (tmp_path / "root" / store.ARTIFACTS).as_uri()
+
+
+def test_a_folder_that_somebody_chose_stays(tmp_path: Path) -> None:
+    chosen = (tmp_path / "big disk").as_uri()
+    store.open_store(tmp_path).client.create_experiment("chosen", artifact_location=chosen)
+    opened = store.open_store(tmp_path, "chosen")
+    assert opened.client.get_experiment(opened.experiment_id).artifact_location == chosen
+
+
+def test_a_store_of_several_checkouts_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path.as_posix()}/shared.db")
+    for folder in ("first", "second"):
+        opened = store.open_store(tmp_path / folder)
+        location = opened.client.get_experiment(opened.experiment_id).artifact_location
+        assert location == (tmp_path / "first" / store.ARTIFACTS).as_uri()
 
 
 RACER = """

@@ -2,19 +2,21 @@
 
 import logging
 import os
+import re
 import sys
 import textwrap
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from alembic.util import CommandError
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.db import utils as mlflow_database
-from sqlalchemy import make_url
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
+from mlflow.utils.file_utils import local_file_uri_to_path
+from sqlalchemy import create_engine, func, literal, make_url, update
 from sqlalchemy.exc import SQLAlchemyError
 
 EXPERIMENT = "pneumonia"
@@ -68,12 +70,18 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def shown(uri: str) -> str:
-    """The URI without user name and password, for messages."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return "an address that is none"
-    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1) if parts.netloc else uri
+    """The URI without user name, password and options, for messages.
+
+    No parser is asked: of a password with / ? # or @ in it, each takes a part for something else.
+    """
+    if uri.startswith(("sqlite:///", "file:")):  # an @ is in a folder's name
+        return uri.partition("?")[0]
+    scheme, colon, rest = uri.partition(":")
+    address = rest.lstrip("/")
+    user, _, place = address.rpartition("@")
+    if re.search(r"[?#&]\w+=", user):
+        place = "..."  # the @ is in an option, or what looks like options is in a password
+    return scheme + colon + "/" * (len(rest) - len(address)) + re.split("[?#]", place)[0]
 
 
 def experiment_name() -> str:
@@ -83,6 +91,8 @@ def experiment_name() -> str:
 
 def open_store(root: Path, experiment: str | None = None) -> Store:
     """Open the tracking store, and make it and its experiment where they do not exist yet.
+
+    In a checkout that was copied or moved, what it records from now on goes into its own folder.
 
     Args:
         root: of the original repository; absolute.
@@ -149,10 +159,16 @@ def _alone(uri: str) -> AbstractContextManager[object]:
 
 
 def reason(error: BaseException) -> str:
-    """The first cause, in one line: MLflow's own sentence names an address and a stack of retries."""
+    """The first cause, in one line: MLflow's own sentence names an address and a stack of retries.
+
+    A word of the address that `shown` leaves out is left out here, too: what cannot be parsed is quoted.
+    """
     while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
-    return textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    secrets = {word for word in re.split(r"\W+", uri) if word not in shown(uri)}
+    text = re.sub(rf"\b({'|'.join(secrets)})\b", "***", str(error)) if secrets else str(error)
+    return textwrap.shorten(text, 160, placeholder=" ...") or type(error).__name__
 
 
 def _connect(uri: str) -> MlflowClient:
@@ -179,7 +195,41 @@ def _experiment(client: MlflowClient, root: Path, uri: str, name: str) -> str:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
+    if _is_elsewhere(experiment.artifact_location, root, uri):
+        _bring_home(experiment.artifact_location, root, uri)
     return str(experiment.experiment_id)
+
+
+def _is_elsewhere(location: str, root: Path, uri: str) -> bool:
+    """Whether the store came along when a checkout was copied or moved, and names the folder it was in.
+
+    A folder of another name was chosen by whoever made the experiment.
+    """
+    database = sqlite_path(uri)
+    if database is None or database.resolve() != (root / DATABASE).resolve():
+        return False
+    if not location.startswith("file:"):
+        return False
+    folder = Path(local_file_uri_to_path(location))
+    return folder.name == ARTIFACTS and folder.resolve() != (root / ARTIFACTS).resolve()
+
+
+def _bring_home(location: str, root: Path, uri: str) -> None:
+    """Let a store that came along keep its artifacts here, where those that it has came along, too.
+
+    MLflow's client sets an experiment's folder when it makes one and never again.
+    """
+    places = [SqlExperiment.artifact_location]
+    if (root / ARTIFACTS).is_dir():
+        places += [SqlRun.artifact_uri, SqlLoggedModel.artifact_location]
+    home = literal((root / ARTIFACTS).as_uri())
+    engine = create_engine(uri)
+    with engine.begin() as connection:
+        for place in places:
+            within = func.substr(place + "/", 1, len(location) + 1) == f"{location}/"
+            moved = home + func.substr(place, len(location) + 1)
+            connection.execute(update(place.class_).where(within).values({place: moved}))
+    engine.dispose()
 
 
 def _is_server(uri: str) -> bool:

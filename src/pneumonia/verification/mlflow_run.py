@@ -8,7 +8,15 @@ from pneumonia import paths
 from pneumonia.params import load_params
 from pneumonia.tracking import provenance
 from pneumonia.tracking.run import flatten, flatten_params
-from pneumonia.tracking.store import Store, failures, find_store, repository_root, shown, tracking_uri
+from pneumonia.tracking.store import (
+    Store,
+    failures,
+    find_store,
+    reason,
+    repository_root,
+    shown,
+    tracking_uri,
+)
 from pneumonia.verification.outcome import Outcome, differing, read_results, skipped
 
 RESULTS = {
@@ -37,8 +45,7 @@ def check_mlflow(root: Path) -> Outcome:
             return skipped(f"there is no store at {where} yet; a fresh clone has none")
         run = _run_of(store, weights, flatten_params(load_params(root / "params.yaml").model_dump()))
     except failures() as error:
-        reason = " ".join(str(error).split())[:160]
-        return skipped(f"{where} does not answer ({reason})")
+        return skipped(f"{where} does not answer ({reason(error)})")
     if run is None:
         return skipped(
             f"{where} has no run of these weights (tag {provenance.WEIGHTS} = {weights}); {REMEDY}"
