@@ -1,13 +1,12 @@
 # Two commands do everything: `make repro` and `make test`.
 PYTHON ?= python3
 VENV := .venv
-ifeq ($(OS),Windows_NT)
-BIN := $(VENV)/Scripts
-else
 BIN := $(VENV)/bin
+ifeq ($(OS),Windows_NT)
+$(error On Windows use WSL, or the commands without make in README.md)
+endif
 # Any but the built-in /bin/sh makes GNU make 3.81, which macOS has, look commands up on the PATH below.
 SHELL := /bin/bash
-endif
 INSTALLED := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 BASE ?= main

@@ -14,7 +14,7 @@ from pneumonia.atomic import disk_errors_in_words, in_words
 from pneumonia.errors import SharedError, UserError
 from pneumonia.params import Params, load_params
 from pneumonia.processes import ALONE, end_with_parent, this_process
-from stages.recorded import recorded, require_unchanged
+from stages.recorded import recorded
 
 LOCKS = Path(".cache")
 
@@ -37,7 +37,7 @@ def run(stage: Callable[[Params], None], *, together: bool = False) -> None:
             with _alone(stage.__name__):
                 before = recorded(stage.__name__)
                 stage(params)
-                require_unchanged(stage.__name__, before)
+                before.require_unchanged()
         else:
             if process.launcher == "trainer":
                 end_with_parent()

@@ -15,7 +15,7 @@ from pneumonia.training.loop import Trained
 from pneumonia.training.loop import train as fit
 from pneumonia.writing import write_metrics, write_table
 from stages.entry import repository_root, run
-from stages.recorded import recorded, require_unchanged
+from stages.recorded import recorded
 
 
 def train(params: Params) -> None:
@@ -35,7 +35,7 @@ def train(params: Params) -> None:
         save_weights(paths.WEIGHTS, trained.module, trained.description)
         write_table(paths.HISTORY, pd.DataFrame(trained.history))
         write_metrics(paths.TRAIN_METRICS, summarise(trained))
-    require_unchanged("train", before)  # here, too: what was learned would be gone
+    before.require_unchanged()  # here, too: what was learned would be gone
     trained.states.remove()
 
 

@@ -55,6 +55,11 @@ def this_process(devices: int, nodes: int) -> Process:
             neither has.
     """
     world = devices * nodes
+    if world > 1 and os.name == "nt":
+        raise UserError(
+            f"params.yaml: devices is {devices} and nodes is {nodes}; on Windows a training is one process, "
+            "so set both to 1."
+        )
     if "TORCHELASTIC_RUN_ID" in os.environ:
         started, here = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
         _require_fit("torchrun", (started, here), devices, nodes)

@@ -10,11 +10,12 @@ interrupted, and makes --trials of them in all. What was interrupted or not, the
 trial that fails, as by a training that diverges, is one of them; the same command tries it once more. Where
 no trial has a result the command ends with status 1.
 
-What is ranked together was run with the same parameters, but for those of the space, and the same code: with
-others a search does not go on, and takes no experiment for a trial of its own.
+What is ranked together was run with the same parameters, but for those of the space, on the same data and
+with the same code: with others a search does not go on, and takes no experiment for a trial of its own.
 """
 
 import argparse
+import hashlib
 import json
 import re
 import shlex
@@ -34,14 +35,14 @@ from pneumonia import paths
 from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
-from pneumonia.params import Params, Training, check_params, parse_yaml
+from pneumonia.params import Params, Training, check_params, read_yaml
 from pneumonia.recipes import as_setting, params_with, recipe_settings, with_value
 from pneumonia.results.collect import experiment_params
 from pneumonia.results.experiments import Experiment, head, list_experiments, read_at
 from pneumonia.results.traceable import untraceable
 from pneumonia.search_space import Space, distributions, read_space
-from pneumonia.tracking.provenance import CODE_FOLDERS, code_sha256
-from pneumonia.verification.lock import LOCK, digests
+from pneumonia.tracking.provenance import CODE_FOLDERS
+from pneumonia.verification.lock import PIPELINE
 
 KEPT = Path(".cache/search")
 METRICS: tuple[str, ...] = get_args(Training.model_fields["monitor"].annotation)
@@ -64,7 +65,7 @@ class Search:
     """One of METRICS."""
     seed: int
     code: str
-    """Digest of the code."""
+    """See `code_of_stages`."""
 
     def kept_as(self) -> str:
         """What must not change while the search goes on: all that its results depend on."""
@@ -224,9 +225,15 @@ def metric_of(search: Search, root: Path, name: str, values: Mapping[str, Any]) 
     """The metric of a trial's experiment, from git; None where the present commit has none of its name.
 
     Raises:
-        UserError: the repository has no commit yet; the experiment of this name is not this trial's.
+        UserError: the repository has no commit yet; the code was changed since the search began; the
+            experiment of this name is not this trial's.
     """
     here = head(root)
+    if code_of_stages(root) != search.code:
+        raise UserError(
+            f"The code was changed while {search.name} was at work. Put it back, and the same command goes "
+            "on; for the new code give the search another --name."
+        )
     for experiment in list_experiments(root):
         if (experiment.name, experiment.baseline) == (name, here):
             differing = _differing(_trial_params(search, name, values), experiment, root)
@@ -250,9 +257,12 @@ def _differing(wanted: Params, experiment: Experiment, root: Path) -> list[str]:
 
 
 def _compared(params: Params) -> dict[str, Any]:
-    """All parameters but where the files are, and the gallery."""
-    without = params.model_dump(exclude={"gallery": True, "source": {"path", "labels", "patients"}})
-    return dict(leaves(without))
+    """All parameters but the gallery, and but where the files of a published set are."""
+    values = dict(leaves(params.model_dump(exclude={"gallery"})))
+    values["source.patients"] = "given" if params.source.patients else "not given"
+    if params.source.name != "folder":
+        del values["source.path"], values["source.labels"]
+    return values
 
 
 def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -263,18 +273,38 @@ def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[st
     ]
 
 
-def _other_code(experiment: Experiment, root: Path) -> list[str]:
-    """A phrase for each file of the code of its stages that has changed since.
+def code_of_stages(root: Path) -> str:
+    """Digest of the files that git tracks of the code that the stages depend on.
 
-    A file that git does not track counts nowhere: it does not come into a temporary directory either.
+    What git does not track does not come into a temporary directory either.
+
+    Raises:
+        UserError: dvc.yaml cannot be read.
     """
-    stages = parse_yaml(read_at(root, experiment, Path(LOCK)) or "", LOCK)["stages"].values()
-    code = {path for stage in stages for path in digests(stage, "deps") if path.startswith(CODE_FOLDERS)}
-    if not code:
-        return []
-    command = ["git", "--no-optional-locks", "diff", "--name-only", experiment.commit, "--", *sorted(code)]
-    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=True)  # noqa: S603
-    return [f"{path} has changed since" for path in done.stdout.splitlines()]
+    digest = hashlib.sha256()
+    for name in _git(root, "ls-files", "-z", "--", *_code(root)).split("\0")[:-1]:
+        file = root / name
+        content = file.read_bytes() if file.is_file() else b""
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _other_code(experiment: Experiment, root: Path) -> list[str]:
+    """A phrase for each file of the code of the stages that has changed since."""
+    changed = _git(root, "diff", "--name-only", "--relative", experiment.commit, "--", *_code(root))
+    return [f"{path} has changed since" for path in changed.splitlines()]
+
+
+def _code(root: Path) -> list[str]:
+    stages = read_yaml(root / PIPELINE).get("stages", {}).values()
+    return sorted(
+        {path for stage in stages for path in stage.get("deps", ()) if path.startswith(CODE_FOLDERS)}
+    )
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout  # noqa: S603
 
 
 def _first_of(phrases: Sequence[str]) -> str:
@@ -349,7 +379,7 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise UserError(f"--name {name}: letters, digits, - and _ only, since experiments are named by it.")
     fixed = {key: text for key, text in settings.items() if key not in space}
-    return Search(name, space, fixed, params, metric, options.seed, code_sha256(root)), options.trials
+    return Search(name, space, fixed, params, metric, options.seed, code_of_stages(root)), options.trials
 
 
 def main(arguments: list[str], root: Path) -> None:

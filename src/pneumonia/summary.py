@@ -29,7 +29,7 @@ ORIGINS = {
 
 # As in tracking: MLflow's page, too, reports its use to its makers.
 WITHOUT_TELEMETRY = (
-    "set MLFLOW_DISABLE_TELEMETRY=true &" if os.name == "nt" else "MLFLOW_DISABLE_TELEMETRY=true"
+    'set "MLFLOW_DISABLE_TELEMETRY=true" &&' if os.name == "nt" else "MLFLOW_DISABLE_TELEMETRY=true"
 )
 MLFLOW_UI = f"{WITHOUT_TELEMETRY} mlflow ui --backend-store-uri sqlite:///mlflow.db"
 

@@ -33,9 +33,11 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def make_checkout(root: Path) -> Path:
-    """params.yaml and recipes/ of this repository in a new one, committed."""
+    """params.yaml and recipes/ of this repository in a new one with stages by name, committed."""
     shutil.copy(ROOT / "params.yaml", root)
     shutil.copytree(ROOT / "recipes", root / "recipes")
+    if not (root / "dvc.yaml").exists():
+        (root / "dvc.yaml").write_text("stages: {split: {}, train: {}, evaluate: {}, gallery: {}}", "utf-8")
     git(root, "init", "--quiet")
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", "start")

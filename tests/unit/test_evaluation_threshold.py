@@ -60,6 +60,14 @@ def test_youden_takes_the_widest_of_equally_good_gaps() -> None:
     assert youden(label, probability) == 0.25
 
 
+def test_youden_is_midway_and_in_the_widest_gap_of_a_network_that_is_very_sure_too() -> None:
+    below_one = 1 - np.array([9e-7, 8e-7, 2e-8, 1e-8])
+    assert youden(np.array([0, 0, 1, 1]), below_one) == pytest.approx(1 - 4.1e-7, abs=1e-8)
+    # J = 1/2 in two gaps, 4e-7 and 1e-8 wide.
+    label, probability = np.array([0, 1, 0, 1]), np.array([1e-8, 4.1e-7, 5e-7, 5.1e-7])
+    assert 1e-8 < youden(label, probability) <= 4.1e-7
+
+
 def test_youden_takes_the_highest_of_equally_wide_gaps() -> None:
     # J = 1/2 between 0.1 and 0.2 and between 0.8 and 0.9; as binary fractions the two widths differ.
     label, probability = np.array([0, 1, 0, 1]), np.array([0.1, 0.2, 0.8, 0.9])

@@ -291,19 +291,21 @@ def test_which_epoch_was_kept_is_said(tmp_path: Path, keep: str, words: str) -> 
         ("best", "youden", True, "the epoch and the calibration and the threshold were chosen on the vali"),
         ("last", "sensitivity", False, "; the threshold was chosen on the validation images, nothing on"),
         ("last", "fixed", False, "test images; nothing on test images"),
+        ("last", "fixed", "patience", "the epoch was chosen on the validation images, nothing on"),
         ("last", "uninformed", False, "test images; nothing on test images"),
     ],
 )
 def test_what_was_chosen_on_validation_is_said(
-    tmp_path: Path, keep: str, rule: str, calibrated: bool, words: str
+    tmp_path: Path, keep: str, rule: str, calibrated: bool | str, words: str
 ) -> None:
-    params = report_inputs()["params"].model_copy(update={"keep": keep})
+    patience = 3 if calibrated == "patience" else 0
+    params = report_inputs()["params"].model_copy(update={"keep": keep, "patience": patience})
     card = report_inputs()["model_card"] | {"threshold_rule": rule}
-    if calibrated:
+    if calibrated is True:
         card |= {"calibration": {"slope": 0.8125, "intercept": -0.25}}
     text = report(tmp_path, params=params, model_card=card).sentences
     assert words in text
-    assert ("times 0.812 plus -0.250, fitted on the validation images" in text) == calibrated
+    assert ("times 0.812 plus -0.250, fitted on the validation images" in text) == (calibrated is True)
 
 
 def test_that_mirror_images_were_read_too_is_said(tmp_path: Path) -> None:

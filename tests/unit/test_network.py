@@ -277,6 +277,16 @@ def test_the_parameter_alone_chooses_the_algorithms(
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (":4096:8" if deterministic else ":0:0")
 
 
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(("built_with_it", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_is_chosen_where_pytorch_has_what_makes_it_fast(
+    monkeypatch: pytest.MonkeyPatch, built_with_it: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: built_with_it)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": True})
+    assert choose_compute("cpu", "auto", 1, deterministic=True).precision == chosen
+
+
 def test_float32_is_no_tf32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     with warnings.catch_warnings():

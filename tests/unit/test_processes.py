@@ -64,6 +64,15 @@ def test_without_a_launcher_it_is_the_first(
     assert place(monkeypatch, variables, 1, 1) == ALONE
 
 
+def test_on_windows_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as windows:
+        windows.setattr("os.name", "nt")
+        alone = this_process(1, 1)
+        with pytest.raises(UserError, match="devices is 2 and nodes is 1; on Windows a training is one"):
+            this_process(2, 1)
+    assert alone == ALONE
+
+
 def test_a_training_in_one_process_is_alone_in_each_task_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place(monkeypatch, SRUN, 1, 1) == ALONE
     child = {STARTED_BY: str(os.getppid()), "LOCAL_RANK": "3"}

@@ -136,6 +136,14 @@ def test_results_that_do_not_come_from_the_parameters_are_refused(
     assert reason in refused
 
 
+def test_a_stage_that_is_no_more_does_not_count(checkout: Path) -> None:
+    old = {"outs": [{"path": "metrics/train.json", "md5": "0"}, {"path": "plots/history.csv", "md5": "0"}]}
+    add_experiment(
+        checkout, f"{RECIPE}-s1", settings(checkout, seed=1), change=lambda lock: lock.update(old=old)
+    )
+    assert collect(checkout).written == [FILE]
+
+
 def test_a_stage_that_the_results_do_not_need_may_be_older(checkout: Path) -> None:
     report = {"params": {"params.yaml": {"lr": 5}}, "outs": [{"path": "report.html", "md5": "0"}]}
     add_experiment(

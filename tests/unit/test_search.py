@@ -32,7 +32,19 @@ def root(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     (tmp_path / "quick.yaml").write_text(SPACE, encoding="utf-8")
+    add_code(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
     return tmp_path
+
+
+def add_code(root: Path) -> None:
+    """Stages, a file that one depends on, and one that none does."""
+    stages = "stages: {split: {}, train: {deps: [src/code.py, data/images.npy]}, evaluate: {}}"
+    (root / "dvc.yaml").write_text(stages, "utf-8")
+    (root / "src").mkdir()
+    for name in ("code", "other"):
+        (root / "src" / f"{name}.py").write_text("x = 1\n", "utf-8")
 
 
 def the_search(root: Path, *arguments: str) -> Search:
@@ -272,8 +284,6 @@ def test_another_search_of_the_same_name_is_refused(root: Path, arguments: list[
 def test_a_search_does_not_go_on_with_files_that_make_another_result(
     root: Path, file: str, old: str, new: str, what: str
 ) -> None:
-    (root / "src").mkdir()
-    (root / "src/code.py").write_text("x = 1\n", "utf-8")
     searched(root, 1)
     change(root / file, old, new)
     with pytest.raises(UserError, match=rf"quick.db holds a search of this name with {what}; give this one"):
@@ -283,8 +293,44 @@ def test_a_search_does_not_go_on_with_files_that_make_another_result(
 def test_a_search_goes_on_where_only_files_gallery_or_what_is_searched_are_others(root: Path) -> None:
     searched(root, 1)
     change(root / "params.yaml", "lr: 2e-3", "lr: 1e-3")
+    change(root / "src/other.py", "1", "2")
+    (root / "src/new.py").touch()
     elsewhere = ("-S", "gallery.worst=3", "-S", "source.path=a.zip")
     assert len(searched(root, 2, lambda _, v: v["lr"], *elsewhere)) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "what"),
+    [
+        (
+            ("source.name=folder", "source.path=a.zip"),
+            ("source.name=folder", "source.path=b.zip"),
+            "source.path is a.zip instead of b.zip",
+        ),
+        (
+            ("source.name=rsna",),
+            ("source.name=rsna", "source.patients=map.json"),
+            "source.patients is not given instead of given",
+        ),
+    ],
+)
+def test_a_search_does_not_go_on_with_other_data(
+    root: Path, first: tuple[str, ...], then: tuple[str, ...], what: str
+) -> None:
+    before, after = ([part for setting in given for part in ("-S", setting)] for given in (first, then))
+    searched(root, 1, lambda _, v: v["lr"], *before)
+    with pytest.raises(UserError, match=rf"with other parameters \({what}\)"):
+        searched(root, 2, lambda _, v: v["lr"], *after)
+
+
+def test_code_that_changes_while_a_search_is_at_work_ends_it(committed: Path) -> None:
+    add_experiment(committed, "quick-0", VALUES)
+    search = the_search(committed)
+    change(committed / "src/code.py", "1", "2")
+    with pytest.raises(UserError, match=r"code was changed while quick was at work\. Put it back"):
+        run_experiment(search, committed, "quick-0", VALUES)
+    change(committed / "src/code.py", "2", "1")
+    assert run_experiment(search, committed, "quick-0", VALUES) == TRAINED["val_auroc"]
 
 
 def test_a_search_that_an_earlier_version_kept_is_refused(root: Path) -> None:
@@ -327,8 +373,7 @@ TRAINED = json.loads((EXAMPLE / "train.json").read_text("utf-8"))
 def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a commit, in which dvc may not be run."""
     (tmp_path / "quick.yaml").write_text(SPACE, encoding="utf-8")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src/code.py").write_text("x = 1\n", "utf-8")
+    add_code(tmp_path)
     make_checkout(tmp_path)
     no_dvc(monkeypatch, lambda: pytest.fail("dvc was run"))
     return tmp_path

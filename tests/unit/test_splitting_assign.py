@@ -204,10 +204,23 @@ def test_what_is_said_to_be_for_training_is_not_drawn_while_there_are_others() -
             assert (split == "test").sum() == 10
 
 
+@pytest.mark.parametrize("held_out", [("test",), ("test", "val")])
+def test_where_training_has_its_films_one_of_a_class_is_enough_for_a_set(held_out: tuple[str, ...]) -> None:
+    given = [row | {"official_split": name} for name in ("train", *held_out) for row in two_classes(9, 9)]
+    split = assign(make_index(given + two_classes(1, 1)), fractions()).split
+    assert split[: len(given)].tolist() == [row["official_split"] for row in given]
+    assert set(split[len(given) :]) == {"val" if len(held_out) == 1 else "train"}
+
+
+def test_one_film_without_a_mark_in_a_split_that_is_given_is_for_training() -> None:
+    given = [row | {"official_split": name} for name in SPLITS for row in two_classes(2, 2)]
+    assert assign(make_index([*given, {"label": "normal"}]), fractions()).split.iloc[-1] == "train"
+
+
 def test_too_few_beside_what_is_said_to_be_for_training_is_named() -> None:
     train = [row | {"official_split": "train"} for row in two_classes(30, 30)]
-    with pytest.raises(UserError, match="class pneumonia outside the official training set: 2, where"):
-        assign(make_index(train + two_classes(9, 2)), fractions())
+    with pytest.raises(UserError, match="class pneumonia outside the official training set: 1, where"):
+        assign(make_index(train + two_classes(9, 1)), fractions())
 
 
 def test_nothing_is_left_to_be_drawn_when_both_sets_are_official() -> None:

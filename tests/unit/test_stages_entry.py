@@ -146,6 +146,9 @@ stages:
         ("params.yaml", "\n  rotation:", "\n  rotation: 44 #", "augment.rotation in params.yaml"),
         ("src/loop.py", "1", "2", "src/loop.py"),
         ("src/folder/a.py", "1", "2", "src/folder/a.py"),
+        ("src/folder/page.html.jinja", "1", "2", "src/folder/page.html.jinja"),
+        ("src/folder/a.pyc", "1", "2", None),
+        ("dvc.yaml", "[lr, augment]", "[lr, augment, seed]", None),
         ("params.yaml", "\nepochs:", "\nepochs: 77 #", None),
         ("params.yaml", "\n", "\n# a comment\n", None),
         ("src/other.py", "1", "2", None),
@@ -156,7 +159,8 @@ def test_what_changes_while_a_stage_runs_is_not_put_down_as_what_it_ran_with(
     tmp_path: Path, file: str, old: str, new: str, named: str | None
 ) -> None:
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
-    for name in ("src/loop.py", "src/folder/a.py", "src/other.py", "data/images.npy"):
+    folder = [f"src/folder/{name}" for name in ("a.py", "a.pyc", "page.html.jinja")]
+    for name in ("src/loop.py", *folder, "src/other.py", "data/images.npy"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
 

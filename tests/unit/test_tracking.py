@@ -558,8 +558,10 @@ def test_a_checkout_that_is_opened_through_a_link_is_the_same(tmp_path: Path) ->
         assert location == (tmp_path / "root" / store.ARTIFACTS).as_uri()
 
 
-def test_a_folder_that_somebody_chose_stays(tmp_path: Path) -> None:
-    chosen = (tmp_path / "big disk").as_uri()
+@pytest.mark.parametrize("name", ["big disk", "big disk/mlartifacts"])
+def test_a_folder_that_somebody_chose_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    chosen = (tmp_path / name).as_uri()
     store.open_store(tmp_path).client.create_experiment("chosen", artifact_location=chosen)
     opened = store.open_store(tmp_path, "chosen")
     assert opened.client.get_experiment(opened.experiment_id).artifact_location == chosen

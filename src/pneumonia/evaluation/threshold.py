@@ -10,7 +10,7 @@ from pneumonia.classes import CLASSES
 from pneumonia.errors import UserError
 from pneumonia.evaluation.metrics import require_valid
 from pneumonia.params import Evaluate
-from pneumonia.writing import DIGITS, short
+from pneumonia.writing import short
 
 UNINFORMED = 0.5
 
@@ -65,7 +65,8 @@ def youden(label: NDArray[np.int64], probability: NDArray[np.float64]) -> float:
     if informedness.max(initial=0) <= 0:
         return UNINFORMED
     best = np.flatnonzero(informedness == informedness.max())
-    width = np.round(score[best + 1] - score[best], DIGITS)  # widths equal but for binary fractions tie
+    # Widths that are equal but for binary fractions tie.
+    width = np.array([short(value) for value in score[best + 1] - score[best]])
     widest = best[width == width.max()][-1]
     return _midway(float(score[widest]), float(score[widest + 1]))
 
@@ -95,8 +96,8 @@ def highest_with_sensitivity(
 def _midway(low: float, high: float) -> float:
     """A short number in (low, high], as near to the middle as its digits allow."""
     middle = (low + high) / 2
-    for digits in range(4, DIGITS + 1):
-        rounded = round(middle, digits)
+    for digits in range(4, 18):
+        rounded = short(round(middle, digits))
         if low < rounded <= high:
             return rounded
     return high

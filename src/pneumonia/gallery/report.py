@@ -211,7 +211,7 @@ def breakable(file: str) -> Markup:
 def _chosen_on_validation(params: Params, model_card: Mapping[str, Any]) -> list[str]:
     """What makes validation's own figures better than they would be elsewhere."""
     chosen = {
-        "the epoch": params.keep == "best",
+        "the epoch": params.keep == "best" or params.patience > 0,
         "the calibration": "calibration" in model_card,
         "the threshold": model_card["threshold_rule"] in ("youden", "sensitivity"),
     }

@@ -57,7 +57,8 @@ def choose_compute(
     Args:
         device: auto | cpu | gpu.
         precision: auto | fp32 | bf16 | fp16. auto is bf16 on a GPU that has it, else fp16; bf16 on a CPU
-            with instructions for it, where it halves the time of a step; else fp32.
+            with instructions for it and a PyTorch that uses them, where it halves the time of a step; else
+            fp32.
         threads: of the CPU. The order of summation, and so the last digits, depend on it.
         deterministic: whether only algorithms are used that give the same bytes each time. Without, a GPU
             may sum in any order, and cuDNN takes the convolution that was fastest in a trial.
@@ -74,7 +75,10 @@ def choose_compute(
         # cuBLAS reads it at its first use; with any other value its sums may differ from run to run.
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE
     if device == "gpu" and not torch.cuda.is_available():
-        raise UserError("params.yaml: device is gpu, but PyTorch sees none here; set device: auto or cpu.")
+        built = "" if torch.version.cuda else ", being a build without CUDA"
+        raise UserError(
+            f"params.yaml: device is gpu, but PyTorch sees none here{built}; set device: auto or cpu."
+        )
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if precision == "fp16" and not on_gpu:
         raise UserError("params.yaml: precision fp16 needs a GPU; set precision: auto, bf16 or fp32.")
@@ -122,5 +126,8 @@ def _settle(precision: Precision | Literal["auto"], on_gpu: bool) -> Precision:
         return precision
     if on_gpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Without oneDNN, as PyTorch is built for macOS, bf16 is several times slower than fp32.
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return "fp32"
     capabilities = torch.cpu.get_capabilities()
     return "bf16" if any(has for name, has in capabilities.items() if "bf16" in name) else "fp32"

@@ -14,7 +14,7 @@ from pneumonia.errors import UserError
 from pneumonia.params import parse_yaml
 from pneumonia.recipes import PARAMS
 from pneumonia.results.experiments import Experiment, read_at
-from pneumonia.verification.lock import LOCK, digests, unequal_params
+from pneumonia.verification.lock import LOCK, PIPELINE, digests, unequal_params
 
 RESULTS = (paths.EVALUATE_METRICS, paths.TRAIN_METRICS, paths.HISTORY, paths.DATA_REPORT)
 """What is read of an experiment."""
@@ -27,10 +27,14 @@ def untraceable(experiment: Experiment, root: Path) -> list[str]:
     what the one before it wrote, and the results are the files that they wrote.
     """
     try:
-        lock, params = (_yaml_at(root, experiment, path) for path in (Path(LOCK), PARAMS))
+        declared, lock, params = (
+            _yaml_at(root, experiment, path) for path in (Path(PIPELINE), Path(LOCK), PARAMS)
+        )
     except UserError as error:
         return [str(error)]
-    stages = lock.get("stages", {})
+    # DVC leaves the entry of a stage that is no more.
+    known = declared.get("stages", {})
+    stages = {name: stage for name, stage in lock.get("stages", {}).items() if name in known}
     makers = {path: name for name, stage in stages.items() for path in digests(stage, "outs")}
     missing = list(_missing(experiment, root, stages, makers))
     return missing or list(dict.fromkeys(_broken_links(stages, makers, params)))

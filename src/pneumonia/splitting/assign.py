@@ -69,15 +69,18 @@ def assign(index: pd.DataFrame, settings: Split, *, official: bool = True) -> As
         _require_first(images[free], held_out)
         pool["patient"] = first_patients(images.loc[free, "patient"], unit[free])
     drawn = [name for name in ("test", "val") if name not in held_out]
-    places = [*held_out, *(["train"] if (for_training & ~reserved & ~free).any() else [])]
-    _require_units(pool, images[free], 1 + len(drawn), places)
+    kept = images.loc[for_training & ~reserved & ~free, "label"]
+    left = 0 if set(kept) == set(CLASSES) else 1  # of each class at least one is for training
+    places = [*held_out, *(["train"] if len(kept) else [])]
+    if left + len(drawn):
+        _require_units(pool, images[free], left + len(drawn), places)
 
     word = np.full(len(images), "train", dtype=object)
     grouped = set(CLASSES)
     fractions = {"test": settings.test_fraction, "val": settings.val_fraction}
-    for left, name in zip(range(len(drawn), 0, -1), drawn, strict=True):
+    for others, name in zip(range(len(drawn) - 1, -1, -1), drawn, strict=True):
         in_order = name == "val" and settings.validation == "first"
-        chosen, by_group = _draw(pool, fractions[name], left, None if in_order else settings.seed)
+        chosen, by_group = _draw(pool, fractions[name], others + left, None if in_order else settings.seed)
         word[np.isin(unit, chosen)] = name
         pool = pool.drop(index=chosen)
         grouped &= by_group
@@ -193,8 +196,8 @@ def _draw(
         by_group = sizes.min() >= 2 and len(sizes) <= min(wanted, total - wanted)
         if by_group:
             grouped.add(label)
-        if seed is None:
-            drawn.append(first_units(units, wanted))
+        if seed is None or wanted == total:
+            drawn.append(first_units(units, wanted) if seed is None else units.index.to_numpy())
             continue
         _, chosen = train_test_split(
             units.index.to_numpy(),

@@ -67,7 +67,8 @@ def log_model(run: Run, folder: Path) -> None:
         # One by one: MLflow renames each when it is whole. Without the last of them, MLmodel, it is no model.
         for file in sorted(files_of(local), key=lambda file: file == local / "MLmodel"):
             folder = file.relative_to(local).parent
-            client.log_model_artifact(logged.model_id, str(file), None if folder == Path() else str(folder))
+            place = None if folder == Path() else folder.as_posix()
+            client.log_model_artifact(logged.model_id, str(file), place)
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
 

@@ -203,7 +203,8 @@ def _experiment(client: MlflowClient, root: Path, uri: str, name: str) -> str:
 def _is_elsewhere(location: str, root: Path, uri: str) -> bool:
     """Whether the store came along when a checkout was copied or moved, and names the folder it was in.
 
-    A folder of another name was chosen by whoever made the experiment.
+    That folder is gone, or is a checkout with a store of its own; any other was chosen by whoever made the
+    experiment.
     """
     database = sqlite_path(uri)
     if database is None or database.resolve() != (root / DATABASE).resolve():
@@ -211,7 +212,9 @@ def _is_elsewhere(location: str, root: Path, uri: str) -> bool:
     if not location.startswith("file:"):
         return False
     folder = Path(local_file_uri_to_path(location))
-    return folder.name == ARTIFACTS and folder.resolve() != (root / ARTIFACTS).resolve()
+    if folder.name != ARTIFACTS or folder.resolve() == (root / ARTIFACTS).resolve():
+        return False
+    return not folder.parent.exists() or (folder.parent / DATABASE).exists()
 
 
 def _bring_home(location: str, root: Path, uri: str) -> None:
