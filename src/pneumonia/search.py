@@ -15,7 +15,6 @@ with the same code: with others a search does not go on, and takes no experiment
 """
 
 import argparse
-import hashlib
 import json
 import re
 import shlex
@@ -35,14 +34,19 @@ from pneumonia import paths
 from pneumonia.command_line import ended_in_words
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
-from pneumonia.params import Params, Training, check_params, read_yaml
+from pneumonia.params import Params, Training, check_params
 from pneumonia.recipes import as_setting, params_with, recipe_settings, with_value
 from pneumonia.results.collect import experiment_params
-from pneumonia.results.experiments import Experiment, head, list_experiments, read_at
+from pneumonia.results.experiments import (
+    Experiment,
+    changed_code,
+    code_of_stages,
+    head,
+    list_experiments,
+    read_at,
+)
 from pneumonia.results.traceable import untraceable
 from pneumonia.search_space import Space, distributions, read_space
-from pneumonia.tracking.provenance import CODE_FOLDERS
-from pneumonia.verification.lock import PIPELINE
 
 KEPT = Path(".cache/search")
 METRICS: tuple[str, ...] = get_args(Training.model_fields["monitor"].annotation)
@@ -253,7 +257,8 @@ def _differing(wanted: Params, experiment: Experiment, root: Path) -> list[str]:
     except UserError as error:
         return [str(error)]
     differing = _differences(_compared(wanted), _compared(found))
-    return differing or untraceable(experiment, root) or _other_code(experiment, root)
+    changed = [f"{file} has changed since" for file in changed_code(root, experiment)]
+    return differing or untraceable(experiment, root) or changed
 
 
 def _compared(params: Params) -> dict[str, Any]:
@@ -271,40 +276,6 @@ def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[st
         for key, value in wanted.items()
         if key in found and found[key] != value
     ]
-
-
-def code_of_stages(root: Path) -> str:
-    """Digest of the files that git tracks of the code that the stages depend on.
-
-    What git does not track does not come into a temporary directory either.
-
-    Raises:
-        UserError: dvc.yaml cannot be read.
-    """
-    digest = hashlib.sha256()
-    for name in _git(root, "ls-files", "-z", "--", *_code(root)).split("\0")[:-1]:
-        file = root / name
-        content = file.read_bytes() if file.is_file() else b""
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
-
-
-def _other_code(experiment: Experiment, root: Path) -> list[str]:
-    """A phrase for each file of the code of the stages that has changed since."""
-    changed = _git(root, "diff", "--name-only", "--relative", experiment.commit, "--", *_code(root))
-    return [f"{path} has changed since" for path in changed.splitlines()]
-
-
-def _code(root: Path) -> list[str]:
-    stages = read_yaml(root / PIPELINE).get("stages", {}).values()
-    return sorted(
-        {path for stage in stages for path in stage.get("deps", ()) if path.startswith(CODE_FOLDERS)}
-    )
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout  # noqa: S603
 
 
 def _first_of(phrases: Sequence[str]) -> str:

@@ -153,6 +153,9 @@ def test_a_stage_that_the_results_do_not_need_may_be_older(checkout: Path) -> No
 
 
 def test_a_result_of_other_code_is_remarked_on(checkout: Path) -> None:
+    (checkout / "dvc.yaml").write_text(
+        "stages: {split: {}, train: {deps: [src/loop.py]}, evaluate: {}, gallery: {}}"
+    )
     (checkout / "src").mkdir()
     (checkout / "src/loop.py").write_text("1")
     git(checkout, "add", "--all")
@@ -162,7 +165,9 @@ def test_a_result_of_other_code_is_remarked_on(checkout: Path) -> None:
     (checkout / FILE).unlink()
     (checkout / "src/loop.py").write_text("2")
     (remark,) = collect(checkout).remarks
-    assert remark.startswith(f"{RECIPE}-s1 was run with other code than is checked out: git diff ")
+    assert remark.startswith(
+        f"{RECIPE}-s1 was run with other code than is checked out (src/loop.py ...): `git "
+    )
 
 
 def test_a_result_of_unknown_patients_gives_way_to_one_of_known_patients(checkout: Path) -> None:

@@ -13,7 +13,7 @@ from pneumonia import paths
 from pneumonia.errors import UserError
 from pneumonia.params import Params, parse_yaml
 from pneumonia.recipes import PARAMS, recipe_names, recipe_params
-from pneumonia.results.experiments import CODE, Experiment, has_other_code, list_experiments, read_at
+from pneumonia.results.experiments import Experiment, changed_code, list_experiments, read_at
 from pneumonia.results.machine import this_machine
 from pneumonia.results.matching import completed, differences, parameters_that_matter
 from pneumonia.results.record import (
@@ -91,10 +91,10 @@ def collect(root: Path) -> Collected:
         if kept is None or blind or not is_of(kept, recipes[recipe], root):
             write_result(root, result)
             collected.written.append(path)
-            if has_other_code(root, experiment):
+            if changed := changed_code(root, experiment):
                 collected.remarks.append(
-                    f"{experiment.name} was run with other code than is checked out: "
-                    f"git diff {experiment.commit[:10]} -- {' '.join(CODE)}"
+                    f"{experiment.name} was run with other code than is checked out ({changed[0]} ...): "
+                    f"`git diff {experiment.commit[:10]} -- src stages`."
                 )
     return collected
 
