@@ -45,6 +45,7 @@ from pneumonia.results.experiments import (
     list_experiments,
     read_at,
 )
+from pneumonia.results.matching import unequal
 from pneumonia.results.traceable import untraceable
 from pneumonia.search_space import Space, distributions, read_space
 
@@ -140,7 +141,7 @@ def _another(kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if kept[part] != wanted[part]:
             return f"another {part}"
     # Earlier versions kept neither parameters nor code.
-    differing = _differences(wanted["parameters"], kept.get("parameters", {}))
+    differing = unequal(wanted["parameters"], kept.get("parameters", {}))
     if differing:
         return f"other parameters ({_first_of(differing)})"
     return "" if kept.get("code") == wanted["code"] else "other code"
@@ -256,7 +257,7 @@ def _differing(wanted: Params, experiment: Experiment, root: Path) -> list[str]:
         found = experiment_params(experiment, root)
     except UserError as error:
         return [str(error)]
-    differing = _differences(_compared(wanted), _compared(found))
+    differing = unequal(_compared(wanted), _compared(found))
     changed = [f"{file} has changed since" for file in changed_code(root, experiment)]
     return differing or untraceable(experiment, root) or changed
 
@@ -268,14 +269,6 @@ def _compared(params: Params) -> dict[str, Any]:
     if params.source.name != "folder":
         del values["source.path"], values["source.labels"]
     return values
-
-
-def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} is {found[key]} instead of {value}"
-        for key, value in wanted.items()
-        if key in found and found[key] != value
-    ]
 
 
 def _first_of(phrases: Sequence[str]) -> str:

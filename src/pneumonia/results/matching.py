@@ -50,9 +50,13 @@ def parameters_that_matter(params: Params) -> dict[str, Any]:
 def differences(wanted: Params, found: Params) -> list[str]:
     """A phrase for each parameter that matters and is another, e.g. `lr is 0.1 instead of 0.001`."""
     expected = dict(leaves(parameters_that_matter(wanted)))
-    actual = dict(leaves(parameters_that_matter(found)))
+    return unequal(expected, dict(leaves(parameters_that_matter(found))))
+
+
+def unequal(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """A phrase for each key of both whose value is another."""
     return [
-        f"{key} is {actual[key]} instead of {value}"
-        for key, value in expected.items()
-        if actual[key] != value
+        f"{key} is {found[key]} instead of {value}"
+        for key, value in wanted.items()
+        if key in found and found[key] != value
     ]
