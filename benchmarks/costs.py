@@ -40,10 +40,12 @@ epochs of {trained:.0%} of the images, a test set of {tested:.0%}. {processor}, 
   with the pixels. The gallery shows as many images however many there are. A small part of the split, the
   search for near-duplicates, grows with the square of the images, so the last column is too low by seconds.
 - *Training on 2 cores*: {training_rate:.0f} images a second, from [its
-  benchmark](../benchmarks/training.py).
-- *Training on GPUs* is not measured here: no GPU was at hand. It is what [NVIDIA reports]({nvidia}) for
-  ResNet-50, which takes more than twice the arithmetic of ResNet-18: {gpu_rates} images a second on A100.
-- *Memory* is the peak of the hungriest stage by the growth benchmark, its slope continued. The packed
+  benchmark](../benchmarks/training.py). Validation after each epoch comes on top.
+- *Training on GPUs* is not measured here and shows no more than the order of magnitude. It is what
+  [NVIDIA reports]({nvidia}) for ResNet-50, which takes more than twice the arithmetic of ResNet-18:
+  {gpu_rates} images a second on A100.
+- *Memory* is the peak of the hungriest stage by the growth benchmark, its slope continued; its network is
+  the smallest there is, on {small} x {small}, so add what yours takes with its batch. The packed
   images are mapped, not loaded; what of them the system keeps in memory it gives back when others need
   it. Decoding processes need about {decoder:.0f} MiB each, however many files there are.
 - *Disk* is the packed array; DVC's cache holds links to the same blocks where the file system has them,

@@ -14,7 +14,11 @@ from pneumonia.processor import processor
 def machine(*packages: str) -> dict[str, Any]:
     """Processor, system and versions of Python and these packages, for the head of a result file."""
     return {
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in packages},

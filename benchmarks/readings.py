@@ -130,8 +130,8 @@ def calibrations(label: Labels, networks: Sequence[Network]) -> dict[str, Any]:
 def main() -> None:
     """Read, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("recipe")
-    parser.add_argument("weights", nargs="+", type=Path)
+    parser.add_argument("recipe", help="under which the figures are written")
+    parser.add_argument("weights", nargs="+", type=Path, help="of its networks, a safetensors file each")
     chosen = parser.parse_args()
     params = load_params(study.ROOT / "params.yaml")
     data = read_training_data(paths.INDEX, paths.SPLIT, paths.STATISTICS, paths.IMAGES)

@@ -111,11 +111,18 @@ def main(arguments: list[str], root: Path) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pneumonia.range_test", description="Suggest a learning rate.", allow_abbrev=False
     )
-    parser.add_argument("recipe", nargs="?", help="of recipes/; without it params.yaml as it is")
-    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="on top")
-    parser.add_argument("--low", type=float, default=1e-6, help="first rate (1e-6)")
-    parser.add_argument("--high", type=float, default=1.0, help="last rate (1)")
-    parser.add_argument("--steps", type=int, default=150, help="how many batches (150)")
+    parser.add_argument("recipe", nargs="?", help="a name of recipes/; default: params.yaml as it is")
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of params.yaml; repeatable",
+    )
+    parser.add_argument("--low", type=float, default=1e-6, help="first rate; default: 1e-6")
+    parser.add_argument("--high", type=float, default=1.0, help="last rate; default: 1")
+    parser.add_argument("--steps", type=int, default=150, help="how many batches; default: 150")
     options = parser.parse_args(arguments)
     if not 0 < options.low < options.high <= LARGEST_RATE:
         raise UserError(

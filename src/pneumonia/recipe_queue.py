@@ -258,9 +258,18 @@ def main(arguments: list[str], root: Path) -> int:
         description="Run recipes with several seeds through DVC's queue.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipes", nargs="*", help="their names; without any they are listed")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="K", help="default: 0 1 2")
-    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="on top")
+    parser.add_argument("recipes", nargs="*", help="names of recipes/; without any they are listed")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="K", help="seeds; default: 0 1 2"
+    )
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of params.yaml; repeatable",
+    )
     parser.add_argument("-j", "--jobs", type=int, default=1, help="how many at a time; default: 1")
     options = parser.parse_args(arguments)
     if not options.recipes:

@@ -221,11 +221,16 @@ def main(arguments: list[str], root: Path) -> int:
         description="Run a recipe as a DVC experiment. Further options, as --queue, go to dvc exp run.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", nargs="?", help="its name; without it the recipes are listed")
-    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="on top")
+    parser.add_argument("recipe", nargs="?", help="a name of recipes/; without one they are listed")
     parser.add_argument(
-        "-n", "--name", help="of the experiment, instead of one made from recipe and settings"
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of params.yaml; repeatable",
     )
+    parser.add_argument("-n", "--name", help="name of the experiment; default: recipe and settings")
     options, further = parser.parse_known_args(arguments)
     if not options.recipe:
         sys.stdout.write(catalogue(root) + "\n")

@@ -313,13 +313,20 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
         description="Search for hyperparameters; each trial is a DVC experiment.",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", nargs="?", help="of recipes/; without it params.yaml as it is")
-    parser.add_argument("--space", type=Path, required=True, help="YAML file, as those of recipes/search/")
-    parser.add_argument("--trials", type=int, default=20, help="in all (20), failed ones among them")
-    parser.add_argument("--metric", help="of validation; without it what params.yaml monitors")
-    parser.add_argument("--seed", type=int, default=0, help="of the proposals (0)")
-    parser.add_argument("--name", help="of the search, instead of recipe and space")
-    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="on top")
+    parser.add_argument("recipe", nargs="?", help="a name of recipes/; default: params.yaml as it is")
+    parser.add_argument("--space", type=Path, required=True, help="YAML file like those in recipes/search/")
+    parser.add_argument("--trials", type=int, default=20, help="how many, failed ones included; default: 20")
+    parser.add_argument("--metric", help="a metric of validation; default: what params.yaml monitors")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the proposals; default: 0")
+    parser.add_argument("--name", help="name of the search; default: recipe and space")
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of params.yaml; repeatable",
+    )
     options = parser.parse_args(arguments)
     if options.trials < 1 or options.seed < 0:
         raise UserError(

@@ -98,7 +98,7 @@ def test_the_daily_uses_work_as_they_are_typed(repository: Repository) -> None:
             look_at_mlflow(repository, command)
         else:
             repository.run("bash", "-c", command)
-    back = "git restore . && dvc checkout"
+    back = "git restore params.yaml dvc.lock metrics plots && dvc checkout"
     assert f"`{back}` takes them back" in README
     assert "params.yaml" in repository.run("git", "status", "--porcelain")
     repository.run("bash", "-c", back)

@@ -331,7 +331,7 @@ def test_how_the_input_is_normalised_is_said(tmp_path: Path) -> None:
 def test_a_validation_that_flatters_is_remarked_on() -> None:
     test = split_metrics(accuracy=0.81, auroc=0.93)
     (sentence,) = warnings(split_metrics(0.95, 0.94), test, "kermany", KNOWN)
-    assert "much better than test: Accuracy 0.950 against 0.810 (0.790 to 0.830)." in sentence
+    assert "above the interval of the test set: Accuracy 0.950 against 0.810 (0.790 to 0.830)." in sentence
     (sentence,) = warnings(split_metrics(0.95, 0.99), test, "kermany", KNOWN)
     assert "AUROC 0.990 against 0.930 (0.910 to 0.950); Accuracy" in sentence
     assert warnings(split_metrics(0.82, 0.93), test, "kermany", KNOWN) == []

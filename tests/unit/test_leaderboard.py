@@ -14,6 +14,7 @@ from pneumonia.results.matching import parameters_that_matter
 from pneumonia.results.page import page
 from pneumonia.results.record import Result, write_result
 from pneumonia.results.reported import Figures, Reported, read_reported
+from pneumonia.sources.kermany import SHA256
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = {
@@ -77,6 +78,22 @@ def test_a_gpu_is_named_where_it_was_used() -> None:
         training = one.training.model_copy(update={"device": device})
         result = one.model_copy(update={"collected_on": machine, "training": training})
         assert expected in page(ENTRIES, {"a": [result]})
+
+
+@pytest.mark.parametrize(
+    ("source", "digest", "expected"),
+    [
+        ("kermany", SHA256, f"- `a`: the archive with the SHA-256 {SHA256}, the published one.\n"),
+        ("kermany", "12ab", "- `a`: the archive with the SHA-256 12ab, not the published one.\n"),
+        ("folder", "12ab", "- `a`: the archive with the SHA-256 12ab.\n"),
+        ("kermany", None, "- `a`: it is not known from which archive.\n"),
+    ],
+)
+def test_it_says_which_archive_was_read(source: str, digest: str | None, expected: str) -> None:
+    one = made_up("a", 0, 0.75, 0.875)
+    parameters = one.parameters | {"source": {"name": source}}
+    result = one.model_copy(update={"archive_sha256": digest, "parameters": parameters})
+    assert expected in page(ENTRIES, {"a": [result]})
 
 
 def test_the_page_without_results() -> None:

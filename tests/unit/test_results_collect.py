@@ -45,6 +45,7 @@ def test_a_finished_experiment_becomes_a_file(checkout: Path) -> None:
     assert result.test.accuracy_ci95 is not None
     assert result.test.accuracy_ci95.low == 0.809363
     assert (result.training.best_epoch, result.training.threads) == (5, 1)
+    assert result.archive_sha256 == "12ab"
     assert result.history["epoch"] == [0, 1, 2, 3, 4, 5]
     assert len(result.history["val_auroc"]) == 6
     assert result.groups["test"]["viral"]["n"] == 148

@@ -10,6 +10,7 @@ from pneumonia.sources.archive import Archive
 from pneumonia.sources.record import Record
 from tests.unit.source_examples import PARAMS, make_folder, make_zip, source_params
 
+ROOT = Path(__file__).parents[2]
 IMAGES = {"a/1.dcm": b"1", "a/2.png": b"2", "b/3.JPG": b"3", "b/4": b"4", "readme.txt": b"5"}
 
 
@@ -383,3 +384,14 @@ def test_a_missing_table_is_said(tmp_path: Path) -> None:
 def test_a_folder_must_be_named() -> None:
     with pytest.raises(ValueError, match="path is null; with the name folder it must say where your images"):
         Source.model_validate(PARAMS.source.model_dump() | {"name": "folder"})
+
+
+def test_the_table_in_the_readme_is_read(tmp_path: Path) -> None:
+    (table,) = re.findall(r"```csv\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    names = [line.partition(",")[0] for line in table.splitlines()[1:]]
+    contents = dict.fromkeys(names, b"") | {"labels.csv": table.encode()}
+    assert folder.read_records(make_zip(tmp_path / "a.zip", contents)) == [
+        Record("clinic/0001.png", "pneumonia", "P18", "test"),
+        Record("ward/0001.dcm", "normal", "P17"),
+        Record("ward/0002.dcm", "pneumonia", "P17"),
+    ]

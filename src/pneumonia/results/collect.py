@@ -152,6 +152,7 @@ def result_of(
             experiment=experiment.name,
             baseline=experiment.baseline,
             patients_unknown=data["patients"]["unknown"],
+            archive_sha256=data["archive_sha256"],
             parameters=parameters_that_matter(params),
             training=Trained(
                 **{

@@ -1,10 +1,11 @@
 """docs/leaderboard.md: a row a recipe, made from docs/results and recipes/reported.yaml alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, stdev
 
 from pneumonia.results.record import Measured, Result
 from pneumonia.results.reported import Figures, Reported
+from pneumonia.sources.kermany import SHA256
 
 COLUMNS = {
     "test accuracy": ("test", "accuracy"),
@@ -20,16 +21,17 @@ HEAD = """# Leaderboard
 Made by `make leaderboard` from the files in [results](results); not to be edited by hand.
 
 Every recipe runs under one protocol: validation is cut from the training set by patient, the epoch is chosen
-on validation or is the last, the threshold is chosen on validation or is 0.5, and the test set is looked at
-once, at the end. Most of the reported figures were chosen on the test set, or it is not said how they were
-chosen. How ours were chosen, on validation alone: [study.md](study.md).
+on validation or is the last, the threshold is chosen on validation or is 0.5, and each training looks at the
+test set once, at the end. Most of the reported figures were chosen on the test set, or it is not said how.
+How ours were chosen, and what had been seen of the test set before: [study.md](study.md).
 """
 
 LEGEND = """Mean ± standard deviation over the seeds, which is chance in training, and in brackets the 95 %
 interval of a bootstrap over the patients, its ends averaged over the seeds, which is chance in who is in the
-test set. Sensitivity is the accuracy of pneumonia, specificity that of normal images, both on the test set.
-Validation stands beside to show how much it overstates. The rows are in the order of the sources, ours last;
-not by rank, which the test set must not decide.
+test set alone: single seeds may lie outside. An interval without width is no certainty. Sensitivity is the
+part of the test images of pneumonia that is found, specificity the part of the normal ones that is called
+normal: the accuracy of either class. Validation stands beside to show how much it overstates. The rows are in
+the order of the sources, ours last; not by rank, which the test set must not decide.
 """
 
 FIGURE = "![Test accuracy and AUROC of each recipe and seed, and what was reported](leaderboard.png)\n"
@@ -49,7 +51,8 @@ def page(entries: Mapping[str, Reported], results: Mapping[str, Sequence[Result]
         parts += ["## The recipes, and how our runs differ\n", _notes(run, entries, results)]
     parts += _not_run([name for name in entries if name not in run], entries)
     if run:
-        parts += ["## Hardware and commands\n", _hardware(run, results), _commands(run, results)]
+        parts += ["## Hardware, images and commands\n", _hardware(run, results)]
+        parts += [_images(run, results), _commands(run, results)]
     return "\n".join(parts)
 
 
@@ -65,7 +68,7 @@ def cell(measured: Sequence[Measured], name: str) -> str:
     if not values:
         return "-"
     deviation = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    intervals = [interval for one in measured if (interval := getattr(one, f"{name}_ci95"))]
+    intervals = [interval for one in measured if (interval := getattr(one, f"{name}_ci95", None))]
     if not intervals:
         return f"{mean(values):.3f}{deviation}"
     low, high = mean(one.low for one in intervals), mean(one.high for one in intervals)
@@ -124,11 +127,31 @@ def _not_run(names: list[str], entries: Mapping[str, Reported]) -> list[str]:
 
 
 def _hardware(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
+    return _grouped(run, results, _machine)
+
+
+def _images(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
+    return _grouped(run, results, _archive)
+
+
+def _grouped(
+    run: list[str], results: Mapping[str, Sequence[Result]], described: Callable[[Result], str]
+) -> str:
+    """A line for each description, with the recipes of which it is true."""
     groups: dict[str, list[str]] = {}
     for name in run:
-        for machine in dict.fromkeys(_machine(result) for result in results[name]):
-            groups.setdefault(machine, []).append(f"`{name}`")
-    return "".join(f"- {', '.join(names)}: {machine}\n" for machine, names in groups.items())
+        for description in dict.fromkeys(described(result) for result in results[name]):
+            groups.setdefault(description, []).append(f"`{name}`")
+    return "".join(f"- {', '.join(names)}: {description}\n" for description, names in groups.items())
+
+
+def _archive(result: Result) -> str:
+    if result.archive_sha256 is None:
+        return "it is not known from which archive."
+    published = ""
+    if result.parameters["source"]["name"] == "kermany":
+        published = ", the published one" if result.archive_sha256 == SHA256 else ", not the published one"
+    return f"the archive with the SHA-256 {result.archive_sha256}{published}."
 
 
 def _machine(result: Result) -> str:
@@ -157,8 +180,9 @@ def _commands(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
     ]
     text = "\n".join([*lines, "make leaderboard"])
     return (
-        "The machine is the one on which the results were collected. With images of your own copy add to "
-        f"`SET`, say, `-S source.path=../chest_xray.zip`.\n\n```\n{text}\n```\n"
+        "The machine is the one on which the results were collected. These commands download the published "
+        "archive; for another add to `SET`, say, `-S source.path=../chest_xray.zip`.\n\n"
+        f"```\n{text}\n```\n"
     )
 
 

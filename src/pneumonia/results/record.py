@@ -73,6 +73,8 @@ class Result(Section):
     baseline: str
     patients_unknown: int = 0
     """Images of which nobody can tell the patient: RSNA's where its mapping is not given."""
+    archive_sha256: str | None = None
+    """Of the archive that the stage download kept."""
     parameters: dict[str, Any]
     training: Trained
     collected_on: Machine
