@@ -88,6 +88,7 @@ class Preprocess(Section):
     no_window: Literal["percentiles", "range"]
     percentiles: Percentiles
     frontal_only: bool
+    burned_in: Literal["reject", "keep"]
     duplicates: Literal["keep", "reject"]
     pseudonymise: Literal["auto", True, False]
     max_rejected: Fraction

@@ -75,6 +75,7 @@ FILES: dict[Reason, list[bytes]] = {
     Reason.WRONG_MODALITY: [dicom(RAMP_8, Modality="CT"), dicom(RAMP_8, Modality="MG")],
     Reason.WRONG_BODY_PART: [dicom(RAMP_8, BodyPartExamined="KNEE")],
     Reason.LATERAL_VIEW: [dicom(RAMP_8, ViewPosition="LL"), dicom(RAMP_8, SeriesDescription="view: LATERAL")],
+    Reason.BURNED_IN: [dicom(RAMP_8, BurnedInAnnotation="YES")],
     Reason.BLANK: [dicom(RAMP_8 // 250), raster(np.full((64, 64), 200, np.uint8), "PNG")],
     Reason.TOO_SMALL: [raster(RAMP_8[:20], "PNG"), dicom(RAMP_8[:, :27].copy())],
     Reason.TOO_LARGE: [
@@ -194,6 +195,16 @@ def test_lateral_films_are_kept_where_they_are_asked_for(case: Case, frontal_onl
     for number, content in enumerate(FILES[Reason.LATERAL_VIEW]):
         case.add(f"bad/{number}", content)
     case.pack(frontal_only=frontal_only)
+    assert len(read_index(case.folder / "index.csv")) == kept
+
+
+@pytest.mark.parametrize(("burned_in", "kept"), [("reject", 9), ("keep", 10)])
+def test_films_that_show_who_it_is_are_kept_where_they_are_asked_for(
+    case: Case, burned_in: str, kept: int
+) -> None:
+    case.add("bad/0", FILES[Reason.BURNED_IN][0])
+    case.add("good/no", dicom(RAMP_8 // 2, BurnedInAnnotation="NO"))
+    case.pack(burned_in=burned_in)
     assert len(read_index(case.folder / "index.csv")) == kept
 
 

@@ -1,4 +1,4 @@
-"""Whether the header forbids the picture as a chest radiograph.
+"""Whether the header forbids the picture as a chest radiograph, or as one that shows who it is.
 
 Headers are often wrong or empty, so only what they clearly say counts: a code of a closed list of other
 modalities or other parts of the body. Anything unknown is let through.
@@ -36,11 +36,12 @@ _OTHER_PARTS = _codes(
 )
 
 
-def check_acceptance(dataset: AnyDataset, facts: HeaderFacts, frontal_only: bool) -> None:
-    """Refuse what the header says is no chest radiograph of the wanted view.
+def check_acceptance(dataset: AnyDataset, facts: HeaderFacts, frontal_only: bool, burned_in: bool) -> None:
+    """Refuse what the header says is no chest radiograph of the wanted view, or tells of the patient.
 
     Raises:
-        Rejected: wrong modality, wrong body part, lateral view; the detail has the code from our list.
+        Rejected: wrong modality, wrong body part, lateral view, Burned In Annotation (PS3.3 C.7.6.1.1); the
+            detail has the code from our list.
     """
     modality = code(dataset, "Modality")
     if modality in _OTHER_MODALITIES:
@@ -52,3 +53,5 @@ def check_acceptance(dataset: AnyDataset, facts: HeaderFacts, frontal_only: bool
         raise Rejected(Reason.WRONG_BODY_PART, f"body part {others[0]}")
     if frontal_only and facts.view == "LATERAL":
         raise Rejected(Reason.LATERAL_VIEW, "the header says lateral")
+    if not burned_in and code(dataset, "BurnedInAnnotation") == "YES":
+        raise Rejected(Reason.BURNED_IN, "the header says that the picture shows name and date")

@@ -14,7 +14,11 @@ _DEFAULT = Rendering()
 
 
 def decode(
-    content: bytes, rendering: Rendering = _DEFAULT, *, frontal_only: bool = True
+    content: bytes,
+    rendering: Rendering = _DEFAULT,
+    *,
+    frontal_only: bool = True,
+    burned_in: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode a DICOM, PNG or JPEG file to grey.
 
@@ -22,6 +26,7 @@ def decode(
         content: the whole file.
         rendering: the choices that the standard leaves to whoever shows a picture.
         frontal_only: whether films whose header says lateral are refused.
+        burned_in: whether films are taken whose header says that they show name and date.
 
     Returns:
         Shape (H, W), dtype uint8, 0 black, 255 white.
@@ -29,11 +34,15 @@ def decode(
     Raises:
         Rejected: the content cannot be used; the only exception that any content causes.
     """
-    return decode_with_facts(content, rendering, frontal_only=frontal_only)[0]
+    return decode_with_facts(content, rendering, frontal_only=frontal_only, burned_in=burned_in)[0]
 
 
 def decode_with_facts(
-    content: bytes, rendering: Rendering = _DEFAULT, *, frontal_only: bool = True
+    content: bytes,
+    rendering: Rendering = _DEFAULT,
+    *,
+    frontal_only: bool = True,
+    burned_in: bool = False,
 ) -> tuple[NDArray[np.uint8], HeaderFacts]:
     """Decode as `decode` does, and read age, sex and view from a DICOM header in the same pass.
 
@@ -47,7 +56,7 @@ def decode_with_facts(
     if looks_like_raster(content):
         grey = decode_raster(content, rendering)
     elif looks_like_dicom(content):
-        grey, facts = decode_dicom(content, rendering, frontal_only)
+        grey, facts = decode_dicom(content, rendering, frontal_only, burned_in)
     else:
         raise Rejected(
             Reason.NOT_AN_IMAGE, "neither DICOM nor PNG nor JPEG" if content else "the file is empty"

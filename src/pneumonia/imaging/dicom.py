@@ -16,7 +16,7 @@ from pneumonia.imaging.transformations import read_transformations
 
 
 def decode_dicom(
-    content: bytes, rendering: Rendering, frontal_only: bool
+    content: bytes, rendering: Rendering, frontal_only: bool, burned_in: bool
 ) -> tuple[NDArray[np.uint8], HeaderFacts]:
     """Decode a DICOM file.
 
@@ -24,6 +24,7 @@ def decode_dicom(
         content: the file.
         rendering: the choices that the standard leaves open.
         frontal_only: whether lateral views are refused.
+        burned_in: whether films are taken that say of themselves that they show who it is.
 
     Returns:
         Grey of shape (H, W), dtype uint8, 0 black, 255 white; and the facts.
@@ -34,7 +35,7 @@ def decode_dicom(
     header = read_header(content)
     dataset = header.dataset
     facts = read_facts(dataset)
-    check_acceptance(dataset, facts, frontal_only)
+    check_acceptance(dataset, facts, frontal_only, burned_in)
     frame = read_frame(header)
     if frame.photometric in ("MONOCHROME1", "MONOCHROME2"):
         transformations = read_transformations(dataset, frame, rendering.window_index)

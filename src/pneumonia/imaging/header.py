@@ -37,6 +37,7 @@ _KEYWORDS = (
     "SeriesDescription",
     "PatientAge",
     "PatientSex",
+    "BurnedInAnnotation",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",

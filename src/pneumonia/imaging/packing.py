@@ -282,7 +282,12 @@ def _pack_content(content: bytes, record: Record, label: Label, preprocess: Prep
     Raises:
         Rejected: it cannot be used.
     """
-    grey, facts = decode_with_facts(content, _rendering(preprocess), frontal_only=preprocess.frontal_only)
+    grey, facts = decode_with_facts(
+        content,
+        _rendering(preprocess),
+        frontal_only=preprocess.frontal_only,
+        burned_in=preprocess.burned_in == "keep",
+    )
     patient = record.patient or read_patient_id(content) or record.file
     square = equalise(to_square(grey, preprocess.size, preprocess.fit), preprocess.equalise)
     square = np.ascontiguousarray(square)

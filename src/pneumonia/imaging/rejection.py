@@ -22,6 +22,8 @@ class Reason(StrEnum):
     """The header names a part of the body that is not in a chest radiograph."""
     LATERAL_VIEW = "lateral_view"
     """The header says that the film was taken from the side."""
+    BURNED_IN = "burned_in"
+    """The header says that the pixels show who the patient is."""
     BLANK = "blank"
     """All pixels are nearly the same grey."""
     TOO_SMALL = "too_small"
