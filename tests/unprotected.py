@@ -235,6 +235,13 @@ PROTECTIONS = {
     ],
     "Safe to open": [
         Protection(
+            "films that show name and date are set aside",
+            f"{LIBRARY}/imaging/acceptance.py",
+            "if not burned_in and code(",
+            "if burned_in and code(",
+            f"{UNIT}/test_imaging_reasons.py::test_films_that_show_who_it_is_are_kept_where_they_are_asked_for",
+        ),
+        Protection(
             "nothing unpickles",
             f"{LIBRARY}/store.py",
             "allow_pickle=False",

@@ -336,7 +336,7 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
     metric = options.metric or params.monitor
     if metric not in METRICS:
         test = "test" in metric.lower()
-        reason = "the test set is looked at once, at the end, and no search may" if test else "unknown"
+        reason = "no search may look at the test set" if test else "unknown"
         raise UserError(f"--metric {metric}: {reason}; take one of validation: {', '.join(METRICS)}.")
     settings = recipe_settings(options.recipe, root) if options.recipe else {}
     given = {key: text for key, _, text in (setting.partition("=") for setting in options.set_param)}

@@ -39,7 +39,10 @@ _PLANTED = {
     "IS": NUMBER,
 }
 _GROUPS = (0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0032, 0x0038, 0x0040, 0x4008)
-_WANTED = ("Modality", "BodyPartExamined", "ViewPosition", "PatientSex", "PatientAge", "SpecificCharacterSet")
+_WANTED = (
+    *("Modality", "BodyPartExamined", "ViewPosition", "PatientSex", "PatientAge", "SpecificCharacterSet"),
+    "BurnedInAnnotation",
+)
 """Texts that decide what becomes of an image; half of the files keep them."""
 
 
@@ -66,7 +69,8 @@ def _plant_in_dicom(content: bytes, keep_wanted: bool, patient: str) -> bytes:
     for number, (vr, _, _, _, keyword) in DicomDictionary.items():
         if vr in _PLANTED and Tag(number).group in _GROUPS and keyword not in kept:
             dataset[number] = _element(number, vr)
-    for keyword in ("RescaleType", "WindowCenterWidthExplanation", "VOILUTFunction", "PixelPresentation"):
+    texts = ("RescaleType", "WindowCenterWidthExplanation", "VOILUTFunction", "PixelPresentation")
+    for keyword in texts if keep_wanted else (*texts, "BurnedInAnnotation"):
         dataset[keyword] = _element(Tag(keyword), DicomDictionary[Tag(keyword)][0])
     dataset.SeriesDescription = f"{NAME} view: {'PA' if keep_wanted else WORD}"
     dataset.PatientID = patient

@@ -32,6 +32,7 @@ def broken_files() -> dict[str, bytes]:
         "films/x4.dcm": plant(dicom(RAMP_8, Modality="CT"), keep_wanted=True),
         "films/x5.dcm": plant(dicom(RAMP_8, BodyPartExamined="KNEE"), keep_wanted=True),
         "films/x6.dcm": plant(dicom(RAMP_8, ViewPosition="LL"), keep_wanted=True),
+        "films/x10.dcm": plant(dicom(RAMP_8, BurnedInAnnotation="YES"), keep_wanted=True),
         "films/x7.dcm": plant(dicom(RAMP_8 // 250), keep_wanted=False),
         "films/x8.txt": f"{NAME}, born {DAY}\n".encode(),
         "films/x9.dcm": whole.replace(b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x10\x00LO\x02\x00"),

@@ -1,12 +1,14 @@
 """Names, numbers, dates and comments, planted wherever a file can hold text, are in nothing that is made."""
 
 import io
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from conftest import TINY, copy_of_checkout
+from conftest import CHECKOUT, TINY, copy_of_checkout
 from pydicom.datadict import DicomDictionary, keyword_for_tag
 from pydicom.tag import Tag
 
@@ -15,6 +17,7 @@ from pneumonia.sources.phantom.source import draw_file
 
 pytestmark = pytest.mark.pipeline
 
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 IMAGES = 48
 SEED = 7
 PLANTED = {
@@ -66,20 +69,21 @@ def given(tmp_path: Path) -> Path:
         content = draw_file(film, SEED)
         if film.kind.format == "dicom":
             content = with_text(content, film.patient_name, everywhere=place % 8 == 0)
-        path = tmp_path / "given" / film.label / f"Plantedname {film.patient_name}" / Path(film.file).name
+        path = tmp_path / "films" / film.label / f"Plantedname {film.patient_name}" / Path(film.file).name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (tmp_path / "given/normal/Plantedname broken.dcm").write_bytes(b"Plantedname")
-    (tmp_path / "given/Plantedname unlabelled.png").write_bytes(b"Plantedname")
-    return tmp_path / "given"
+    (tmp_path / "films/normal/Plantedname broken.dcm").write_bytes(b"Plantedname")
+    (tmp_path / "films/Plantedname unlabelled.png").write_bytes(b"Plantedname")
+    return tmp_path / "films"
 
 
 def test_nothing_that_names_anybody_leaves_preprocessing(tmp_path: Path, given: Path) -> None:
     repository = copy_of_checkout(tmp_path / "checkout")
-    own = {"source.name": "folder", "source.path": str(given), "preprocess.max_rejected": 0.1}
-    repository.set_params(**TINY | own)
+    repository.set_params(**TINY | {"preprocess.max_rejected": 0.1})
     repository.commit("own images")
-    printed = repository.dvc("repro").lower().encode()
+    (command,) = re.findall(r"^dvc exp run -S source.name=folder .*$", README, re.MULTILINE)
+    assert (repository.root / command.partition("source.path=")[2]).resolve() == given
+    printed = repository.run(*shlex.split(command)).lower().encode()
     assert [mark for mark in MARKS if mark in printed] == []
     assert repository.metrics("data")["rejected"]["total"] == 2
     assert repository.metrics("data")["patients"]["total"] < IMAGES  # told apart by the header

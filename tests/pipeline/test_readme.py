@@ -98,12 +98,26 @@ def test_the_daily_uses_work_as_they_are_typed(repository: Repository) -> None:
             look_at_mlflow(repository, command)
         else:
             repository.run("bash", "-c", command)
+    read_new_films(repository)
     back = "git restore params.yaml dvc.lock metrics plots && dvc checkout"
     assert f"`{back}` takes them back" in README
     assert "params.yaml" in repository.run("git", "status", "--porcelain")
     repository.run("bash", "-c", back)
     assert repository.run("git", "status", "--porcelain") == ""
     assert "up to date" in repository.dvc("status")
+
+
+def read_new_films(repository: Repository) -> None:
+    """By the model of a run, as the README says."""
+    (line,) = re.findall(r"`(mlflow\.pyfunc\.load_model\(.*?)`", README)
+    script = f"""
+import mlflow.pyfunc, numpy
+(run, *_) = mlflow.search_runs(search_all_experiments=True, order_by=["start_time"]).run_id
+x = numpy.zeros((2, 64, 64), numpy.uint8)
+print({line.replace('"runs:/ID/model"', 'f"runs:/{run}/model"')}.to_csv())
+"""
+    settings = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    assert ",probability,predicted\n0,0." in repository.run(sys.executable, "-c", script, **settings)
 
 
 def look_at_mlflow(repository: Repository, command: str) -> None:

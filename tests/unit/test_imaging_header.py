@@ -13,6 +13,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumonia.imaging.decode import decode, decode_with_facts
 from pneumonia.imaging.elements import value
@@ -160,12 +161,24 @@ class TestAcceptance:
         assert rejection(content).reason == Reason.LATERAL_VIEW
         assert np.array_equal(decode(content, frontal_only=False), RAMP_8)
 
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    @pytest.mark.parametrize("said", ["YES", "yes", "YES ", " YES"])
+    def test_films_that_show_name_and_date_unless_wanted(self, said, syntax):
+        content = dicom(RAMP_8, syntax=syntax, BurnedInAnnotation=said)
+        assert rejection(content).reason == Reason.BURNED_IN
+        assert np.array_equal(decode(content, burned_in=True), RAMP_8)
+
+    @pytest.mark.parametrize("said", ["NO", "", "ZZ"])
+    def test_films_that_say_something_else(self, said):
+        assert np.array_equal(decode(dicom(RAMP_8, BurnedInAnnotation=said)), RAMP_8)
+
 
 SECRET = "DOE^JANE"
 TEXT_ELEMENTS = """
     Modality BodyPartExamined ViewPosition SeriesDescription PatientAge PatientSex PhotometricInterpretation
     VOILUTFunction PatientName PatientID StudyDate StudyDescription InstitutionName ReferringPhysicianName
     AccessionNumber PatientComments RescaleSlope WindowCenter NumberOfFrames PatientBirthDate
+    BurnedInAnnotation
 """
 
 

@@ -83,10 +83,10 @@ def test_a_gpu_is_named_where_it_was_used() -> None:
 @pytest.mark.parametrize(
     ("source", "digest", "expected"),
     [
-        ("kermany", SHA256, f"- `a`: the archive with the SHA-256 {SHA256}, the published one.\n"),
-        ("kermany", "12ab", "- `a`: the archive with the SHA-256 12ab, not the published one.\n"),
+        ("kermany", SHA256, f"- `a`: the archive with the SHA-256 {SHA256}, as published.\n"),
+        ("kermany", "12ab", "- `a`: the archive with the SHA-256 12ab, not the file as published.\n"),
         ("folder", "12ab", "- `a`: the archive with the SHA-256 12ab.\n"),
-        ("kermany", None, "- `a`: it is not known from which archive.\n"),
+        ("kermany", None, "- `a`: from which archive is not known.\n"),
     ],
 )
 def test_it_says_which_archive_was_read(source: str, digest: str | None, expected: str) -> None:

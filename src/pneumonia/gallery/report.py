@@ -180,8 +180,8 @@ def warnings(
     ]
     if gaps:
         sentences.append(
-            f"Validation is above the interval of the test set: {'; '.join(gaps)}. Do not quote validation. "
-            "Nor does a test set of the training images' own source say what to expect elsewhere."
+            f"Validation is above the interval of the test set: {'; '.join(gaps)}. Quote the test set, not "
+            "validation; and no test set of the training images' own source says what to expect elsewhere."
         )
     return sentences
 

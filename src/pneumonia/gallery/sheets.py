@@ -114,7 +114,7 @@ def _draw_scale(sheet: "_Sheet", params: GalleryParams, top: int, note_on_frames
         "colours cannot be compared between images."
     )
     sheet.text(MARGIN + width + 24, top, note, 13, color=QUIET)
-    second = f"p: the network's score for pneumonia, 0 to 1. {note_on_frames}Not a medical device."
+    second = f"p: probability of pneumonia as the network says it. {note_on_frames}Not a medical device."
     sheet.text(MARGIN + width + 24, top + 21, second, 13, color=QUIET)
 
 

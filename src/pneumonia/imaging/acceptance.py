@@ -37,11 +37,11 @@ _OTHER_PARTS = _codes(
 
 
 def check_acceptance(dataset: AnyDataset, facts: HeaderFacts, frontal_only: bool, burned_in: bool) -> None:
-    """Refuse what the header says is no chest radiograph of the wanted view, or tells of the patient.
+    """Refuse what the header says is no chest radiograph of the wanted view, or shows who the patient is.
 
     Raises:
-        Rejected: wrong modality, wrong body part, lateral view, Burned In Annotation (PS3.3 C.7.6.1.1); the
-            detail has the code from our list.
+        Rejected: wrong modality or body part, with the code from our list as detail; lateral view; Burned In
+            Annotation (PS3.3 C.7.6.1).
     """
     modality = code(dataset, "Modality")
     if modality in _OTHER_MODALITIES:

@@ -1,4 +1,4 @@
-"""Age, sex and view: the only facts of a header that leave it."""
+"""Age, sex and view: the only facts of a header that leave it, but for why a film is set aside."""
 
 import re
 from dataclasses import dataclass

@@ -147,10 +147,10 @@ def _grouped(
 
 def _archive(result: Result) -> str:
     if result.archive_sha256 is None:
-        return "it is not known from which archive."
+        return "from which archive is not known."
     published = ""
     if result.parameters["source"]["name"] == "kermany":
-        published = ", the published one" if result.archive_sha256 == SHA256 else ", not the published one"
+        published = ", as published" if result.archive_sha256 == SHA256 else ", not the file as published"
     return f"the archive with the SHA-256 {result.archive_sha256}{published}."
 
 
@@ -180,8 +180,8 @@ def _commands(run: list[str], results: Mapping[str, Sequence[Result]]) -> str:
     ]
     text = "\n".join([*lines, "make leaderboard"])
     return (
-        "The machine is the one on which the results were collected. These commands download the published "
-        "archive; for another add to `SET`, say, `-S source.path=../chest_xray.zip`.\n\n"
+        "The machine is the one on which the results were collected. Where an archive is not "
+        "the one that is published, add to `SET` where it is, say, `-S source.path=../chest_xray.zip`.\n\n"
         f"```\n{text}\n```\n"
     )
 
