@@ -59,6 +59,8 @@ def test_killed_in_the_middle_it_goes_on_does_nothing_twice_and_names_what_fails
     after = experiments(repository)
     assert sorted(after) == NAMES
     assert {name: after[name] for name in before} == before
+    for worker in queue.workers():  # an experiment is there a moment before its task has ended
+        worker.wait(timeout=300)
     assert [task.name for task in queue.tasks() if task.state != "Success"] == []
 
     for recipe, rate in (("tiny", 3e-3), ("tinier", 1e-2)):
