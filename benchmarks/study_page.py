@@ -43,10 +43,10 @@ device, archive or operator would have made them: edges enhanced, coarser, compr
 brighter, flatter, with local contrast, with black margins, cut closer. The threshold is the best one for
 the films as they are. Each row is one training of {arch} from scratch at {size} pixels for {epochs} epochs,
 with one seed, so that small differences may be chance; {images}. *Changed* is the mean over the ten ways.
-`PYTHONPATH=src python -m benchmarks.study` trains them on the images of the checkout: `source.name=kermany`
-and `preprocess.size={size}`, then `dvc repro split`, come first. All but the first
-and the last row, mixup and label smoothing were trained when the half precision of a step still rounded where
-augmentation takes its pixels from, by about a tenth of a pixel.
+`PYTHONPATH=src python -m benchmarks.study` trains them on the images of the checkout:
+`source.name=kermany` and `preprocess.size={size}`, then `dvc repro split`, come first. All but the first
+and the last row, mixup and label smoothing were trained when the half precision of a step still rounded
+where augmentation takes its pixels from, by about a tenth of a pixel.
 
 {variants}
 *Moved* is flipped, turned, shifted, zoomed. *The same* is all before it and each image normalised by
@@ -118,9 +118,9 @@ FINDINGS = """
   and the Brier score gains little on changed films; on the test set it was not tried.
 - **EfficientNet-Lite0 with weights from ImageNet has the highest AUROC on changed films**, if not the highest
   specificity. Whether the weights, the network or its rate does it was not tried.
-- **Not taken: mixup and label smoothing.** On changed films mixup gains a thousandth of AUROC, and sensitivity
-  for specificity; label smoothing loses AUROC and specificity. They were compared after the choice and did not
-  change it.
+- **Not taken: mixup and label smoothing.** On changed films mixup gains a thousandth of AUROC, and
+  sensitivity for specificity; label smoothing loses AUROC and specificity. They were compared after the
+  choice and did not change it.
 - **Not compared**: erased rectangles and films equalised at random are built and in the list of
   `benchmarks.study`, but were not run.
 """
