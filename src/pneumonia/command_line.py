@@ -1,6 +1,7 @@
-"""How the commands beside the pipeline end when something is wrong, or somebody has enough."""
+"""What the commands beside the pipeline share: the option -S, and how they end when something is wrong."""
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,3 +26,15 @@ def ended_in_words(interrupted: str = "") -> Iterator[None]:
         if interrupted:
             sys.stderr.write(f"{interrupted}\n")
         sys.exit(INTERRUPTED)
+
+
+def take_settings(parser: ArgumentParser) -> None:
+    """Add the option -S of `dvc exp run`; its values come as a list, `set_param`."""
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key of params.yaml; repeatable",
+    )

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from pneumonia import paths
 from pneumonia.atomic import whole_file
-from pneumonia.command_line import ended_in_words
+from pneumonia.command_line import ended_in_words, take_settings
 from pneumonia.errors import UserError
 from pneumonia.network.device import limits_in_words
 from pneumonia.params import Params, read_yaml
@@ -112,14 +112,7 @@ def main(arguments: list[str], root: Path) -> None:
         prog="python -m pneumonia.range_test", description="Suggest a learning rate.", allow_abbrev=False
     )
     parser.add_argument("recipe", nargs="?", help="a name of recipes/; default: params.yaml as it is")
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key of params.yaml; repeatable",
-    )
+    take_settings(parser)
     parser.add_argument("--low", type=float, default=1e-6, help="first rate; default: 1e-6")
     parser.add_argument("--high", type=float, default=1.0, help="last rate; default: 1")
     parser.add_argument("--steps", type=int, default=150, help="how many batches; default: 150")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from pneumonia.command_line import ended_in_words
+from pneumonia.command_line import ended_in_words, take_settings
 from pneumonia.dvc_queue import Queue, Task, last_error
 from pneumonia.errors import UserError
 from pneumonia.params import Params
@@ -262,14 +262,7 @@ def main(arguments: list[str], root: Path) -> int:
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="K", help="seeds; default: 0 1 2"
     )
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key of params.yaml; repeatable",
-    )
+    take_settings(parser)
     parser.add_argument("-j", "--jobs", type=int, default=1, help="how many at a time; default: 1")
     options = parser.parse_args(arguments)
     if not options.recipes:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumonia.command_line import ended_in_words
+from pneumonia.command_line import ended_in_words, take_settings
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
 from pneumonia.params import Params, check_params, load_params, parse_value, read_yaml
@@ -222,14 +222,7 @@ def main(arguments: list[str], root: Path) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", nargs="?", help="a name of recipes/; without one they are listed")
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key of params.yaml; repeatable",
-    )
+    take_settings(parser)
     parser.add_argument("-n", "--name", help="name of the experiment; default: recipe and settings")
     options, further = parser.parse_known_args(arguments)
     if not options.recipe:

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial
 
 from pneumonia import paths
-from pneumonia.command_line import ended_in_words
+from pneumonia.command_line import ended_in_words, take_settings
 from pneumonia.errors import UserError
 from pneumonia.nested import leaves
 from pneumonia.params import Params, Training, check_params
@@ -319,14 +319,7 @@ def prepare(arguments: list[str], root: Path) -> tuple[Search, int]:
     parser.add_argument("--metric", help="a metric of validation; default: what params.yaml monitors")
     parser.add_argument("--seed", type=int, default=0, help="seed of the proposals; default: 0")
     parser.add_argument("--name", help="name of the search; default: recipe and space")
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set a key of params.yaml; repeatable",
-    )
+    take_settings(parser)
     options = parser.parse_args(arguments)
     if options.trials < 1 or options.seed < 0:
         raise UserError(
